@@ -1,0 +1,1 @@
+"""The ``tunery`` command: one module a verb."""

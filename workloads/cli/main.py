@@ -1,0 +1,99 @@
+"""The entry point: finds the verb, imports only its module, and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from workloads.errors import ExitCode, TuneryError
+
+if TYPE_CHECKING:
+    from typer import Typer
+
+# Verb -> module, function, one line of help. The line stands here as well as in the function's docstring, so that
+# `tunery --help` need not import every verb; a test holds the two together.
+VERBS: dict[str, tuple[str, str, str]] = {
+    "demo": ("demo", "demo", "Run the whole pipeline for real on a tiny model."),
+    "check": ("check", "check", "Report every mistake in a training config or run spec at once."),
+    "estimate": ("estimate", "estimate", "Estimate the accelerator memory that a training needs."),
+    "run": ("run", "run", "Run a training, from base model to published model."),
+    "list": ("list_runs", "list_runs", "List the runs on this machine."),
+    "report": ("report", "report", "Write a run's report and print where it is."),
+    "import": ("import_model", "import_model", "Add a model folder to the hub."),
+    "models": ("models", "models", "List the models in the hub."),
+    "verify": ("verify", "verify", "Recompute every digest of a model version."),
+    "promote": ("promote", "promote", "Point an alias such as production at a model version."),
+    "chat": ("chat", "chat", "Talk to a model in the terminal."),
+    "serve": ("serve", "serve", "Serve a model over an OpenAI-compatible API."),
+}
+
+
+def _verb(name: str) -> Any:
+    module, function, _ = VERBS[name]
+    return getattr(importlib.import_module(f"workloads.cli.{module}"), function)
+
+
+def build(only: str | None = None) -> Typer:
+    """The application; with ``only``, just that verb is imported and the others are names with a line of help."""
+    import typer
+
+    app = typer.Typer(
+        name="tunery",
+        help="Fine-tune language models whose weights come from, and go back to, your own registry.",
+        epilog="Start with: tunery demo",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+
+    @app.callback(invoke_without_command=True)
+    def options(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+        if version:
+            from importlib.metadata import version as installed
+
+            typer.echo(installed("tunery"))
+            raise typer.Exit
+
+    def unused() -> None:  # stands in for verbs that this call does not run
+        return None
+
+    for name, (_, _, line) in VERBS.items():
+        chosen = name == only
+        app.command(name, help=None if chosen else line)(_verb(name) if chosen else unused)
+    return app
+
+
+def _verb_of(arguments: list[str]) -> str | None:
+    """The verb of this call; while the shell completes, the one already typed."""
+    words = arguments
+    if "_TUNERY_COMPLETE" in os.environ:
+        words = (os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS") or "").split()[1:]
+    verb = next((word for word in words if not word.startswith("-")), None)
+    return verb if verb in VERBS else None
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs one command line and exits with its code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        build(_verb_of(arguments))(arguments, prog_name="tunery")
+    except SystemExit as stop:
+        # typer leaves with 2 for a command line that it cannot read, which is input that is wrong
+        code = int(ExitCode.INPUT) if stop.code == 2 else stop.code
+    except TuneryError as error:
+        code = int(error.exit_code)
+        if "--json" in arguments:
+            from workloads.cli.output import print_json
+
+            print_json({"ok": False, "problems": [problem.as_dict() for problem in error.problems]})
+        else:
+            from workloads.cli.output import show_error
+
+            show_error(error)
+    except KeyboardInterrupt:
+        code = 130
+    else:
+        code = int(ExitCode.OK)
+    sys.exit(code)

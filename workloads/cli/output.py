@@ -1,0 +1,39 @@
+"""How verbs talk: people read a rich console, machines read JSON on standard output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from workloads.errors import TuneryError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that obeys ``NO_COLOR`` and prints plain text when it is not a terminal."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def print_json(value: Any) -> None:
+    """Prints one JSON document, and nothing else, on standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def show_error(error: TuneryError) -> None:
+    """Prints each problem of ``error`` on standard error: what, where, how to fix it."""
+    out = console(stderr=True)
+    count = len(error.problems)
+    if count > 1:
+        out.print(f"{count} problems:", style="bold", markup=False)
+    for problem in error.problems:
+        out.print(f"{problem.where}: " if problem.where else "error: ", style="bold red", end="", markup=False)
+        out.print(problem.message, markup=False)
+        if problem.suggestion:
+            out.print(f"    did you mean {problem.suggestion!r}?", style="yellow", markup=False)
+        if problem.fix:
+            out.print(f"    fix: {problem.fix}", style="green", markup=False)

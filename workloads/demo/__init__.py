@@ -1,0 +1,1 @@
+"""What `tunery demo` trains on: a tiny base model, and data in a small language made for it."""

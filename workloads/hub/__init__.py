@@ -1,0 +1,1 @@
+"""The hub: where models come from and go to."""

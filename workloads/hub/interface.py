@@ -1,0 +1,132 @@
+"""What every hub can do, whatever keeps its bytes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from workloads.errors import InputError, Problem
+from workloads.storage.manifest import Manifest
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
+_SELECTOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+Progress = Callable[[int], None]
+"""Called with the number of bytes just moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReference:
+    """``NAME`` or ``NAME@SELECTOR``; the selector is a version, an alias or a 40-hex revision.
+
+    ``NAME`` is ``model`` or ``organisation/model``.
+    """
+
+    name: str
+    selector: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> ModelReference:
+        """Raises InputError for anything that is not a reference, path traversal included."""
+        name, at, selector = text.partition("@")
+        if _NAME.fullmatch(name) and ".." not in text and (not at or _SELECTOR.fullmatch(selector)):
+            return cls(name, selector if at else None)
+        raise InputError.of(
+            f"{text!r} is not a model reference.",
+            "write NAME or NAME@VERSION: letters, digits, '.', '_', '-', and at most one '/' in the name",
+        )
+
+    def __str__(self) -> str:
+        return self.name if self.selector is None else f"{self.name}@{self.selector}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """One immutable version of a model in a hub.
+
+    Attributes:
+        version: ``v1``, ``v2``, ... or the name it was published under.
+        digest: SHA-256 in hex of its manifest.
+        aliases: movable names that point here now, sorted.
+        created: when it was published, ISO 8601 in UTC.
+        size: bytes of its files.
+    """
+
+    name: str
+    version: str
+    digest: str
+    aliases: tuple[str, ...]
+    created: str
+    size: int
+
+    @property
+    def revision(self) -> str:
+        """The 40-hex name of the content that a run records."""
+        return self.digest[:40]
+
+    @property
+    def reference(self) -> str:
+        return f"{self.name}@{self.version}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form that ``tunery models --json`` prints."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "aliases": list(self.aliases),
+            "digest": f"sha256:{self.digest}",
+            "revision": self.revision,
+            "created": self.created,
+            "size": self.size,
+        }
+
+
+class Hub(Protocol):
+    """Models by name and version, whole or not at all.
+
+    Every method raises InputError for what the user got wrong (unknown name, version that exists already) and
+    UnavailableError for what may work later (disk full, host unreachable).
+    """
+
+    def models(self) -> Sequence[ModelVersion]:
+        """Every version, sorted by name and then by age."""
+        ...
+
+    def resolve(self, reference: ModelReference) -> ModelVersion:
+        """The version a reference means now; without a selector the newest version."""
+        ...
+
+    def manifest(self, version: ModelVersion) -> Manifest:
+        """Its files with sizes and digests."""
+        ...
+
+    def lineage(self, version: ModelVersion) -> dict[str, Any]:
+        """Where it came from; empty for an imported base model."""
+        ...
+
+    def fetch(self, version: ModelVersion, destination: Path, on_bytes: Progress | None = None) -> Manifest:
+        """Copies a version into ``destination``, verifying every SHA-256, manifest last; continues a broken copy."""
+        ...
+
+    def publish(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        lineage: dict[str, Any],
+        aliases: Sequence[str] = (),
+        version: str | None = None,
+        on_bytes: Progress | None = None,
+    ) -> ModelVersion:
+        """Adds ``folder`` as a new version. The same bytes published again give the version that exists."""
+        ...
+
+    def verify(self, version: ModelVersion) -> list[Problem]:
+        """Recomputes every digest; what is wrong, or nothing."""
+        ...
+
+    def promote(self, version: ModelVersion, alias: str) -> ModelVersion:
+        """Points ``alias`` at ``version`` and records who did it and when."""
+        ...

@@ -1,0 +1,98 @@
+"""The record of a run: everything that decides its result, resolved and digested, in ``run.json``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from workloads.errors import InputError
+from workloads.runtime import RunPaths
+from workloads.storage.atomic import read_json, write_json
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """The base model that a run starts from.
+
+    Attributes:
+        model: the name in the hub, or the folder as the user wrote it.
+        revision: 40 hex digits that name its content.
+        reference: ``NAME@VERSION`` in the hub; None for a folder.
+        folder: an absolute folder on this machine; None while the fetch stage has to bring it.
+    """
+
+    model: str
+    revision: str
+    reference: str | None
+    folder: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetDigest:
+    """One data file of a run.
+
+    Attributes:
+        name: its name in dataset_info.json.
+        file: its absolute path when the run was created.
+        sha256: of its content, in hex.
+    """
+
+    name: str
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run, as ``run.json`` holds it."""
+
+    id: str
+    name: str
+    created: str
+    spec: dict[str, Any]
+    spec_dir: str
+    training_config: dict[str, Any]
+    config_digest: str
+    base: BaseModel
+    datasets: tuple[DatasetDigest, ...]
+    versions: dict[str, str]
+    git_commit: str | None
+    seed: int
+
+    def write(self, paths: RunPaths) -> None:
+        """Writes run.json: from then on the run exists."""
+        write_json(paths.record, asdict(self))
+
+    @classmethod
+    def read(cls, paths: RunPaths) -> RunRecord:
+        """Raises InputError when the folder is not a run directory."""
+        value = read_json(paths.record)
+        try:
+            base = BaseModel(**value.pop("base"))
+            datasets = tuple(DatasetDigest(**each) for each in value.pop("datasets"))
+            return cls(base=base, datasets=datasets, **value)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise InputError.of(
+                "This is not a run directory: it has no readable run.json.",
+                "name a run id from `tunery list`, or start the run again from its spec",
+                file=paths.root,
+            ) from error
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 (hex) of a JSON value, independent of key order."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def run_id(name: str, *parts: Any) -> str:
+    """A run's id: its name and 10 hex digits of everything that decides its result."""
+    return f"{name}-{digest_of(parts)[:10]}"
+
+
+def relative_to_spec(record: RunRecord, path: str) -> Path:
+    """A path of the spec, which is relative to the file that holds it."""
+    return Path(record.spec_dir, path)

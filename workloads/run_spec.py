@@ -1,0 +1,179 @@
+"""The run spec: everything that decides a run, checked at once.
+
+Models are frozen and reject unknown keys. Paths inside a spec are relative to the file that holds it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Scalar = bool | int | float | str | None
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
+"""A run's name becomes part of Kubernetes object names, so it is a short DNS label."""
+
+METRICS: dict[str, bool] = {
+    "loss": False,
+    "perplexity": False,
+    "exact_match": True,
+    "rouge1": True,
+    "rougeL": True,
+    "preference_accuracy": True,
+}
+"""The metrics that the evaluate stage can produce, and whether more is better."""
+
+Metric = Literal["loss", "perplexity", "exact_match", "rouge1", "rougeL", "preference_accuracy"]
+
+
+class Spec(BaseModel):
+    """A frozen model that knows all its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Base(Spec):
+    """The model that the training starts from."""
+
+    model: Annotated[str, Field(min_length=1)]
+    """A name in the hub (`tiny` or `organisation/model`), or a folder on this machine."""
+    revision: str | None = None
+    """A version, alias or 40-hex revision in the hub; the newest version when absent."""
+
+
+class Questions(Spec):
+    """Questions whose generated answers are compared with expected ones."""
+
+    file: str
+    """A JSONL file; each line has `question` and `answer`, and may have `category`."""
+    max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 64
+    """The longest answer, in tokens."""
+
+
+class Evaluation(Spec):
+    """What is measured on the base model and on the trained one."""
+
+    questions: Questions | None = None
+    """Generation against expected answers; without it only the loss on held-out data is measured."""
+    rouge: bool = False
+    """Also compute ROUGE-1 and ROUGE-L of the answers."""
+    samples: Annotated[int, Field(ge=0, le=100)] = 8
+    """How many sample answers, before and after, the report shows."""
+
+
+class Rule(Spec):
+    """One condition that a metric of the trained model must meet."""
+
+    metric: Metric
+    """The metric the rule is about."""
+    min: float | None = None
+    """The smallest value that passes."""
+    max: float | None = None
+    """The largest value that passes."""
+    improve_by: float | None = None
+    """How much better than the untrained base model it must be, in the metric's unit."""
+    tolerance: float | None = None
+    """How much worse than the committed baseline it may be, in the metric's unit."""
+
+    @model_validator(mode="after")
+    def _needs_a_bound(self) -> Rule:
+        if self.min is None and self.max is None and self.improve_by is None and self.tolerance is None:
+            raise ValueError("a rule needs one of min, max, improve_by or tolerance")
+        return self
+
+
+class Gate(Spec):
+    """What must hold before the model is exported and published."""
+
+    baseline: str | None = None
+    """A JSON file, committed beside the spec, with the metrics of the last accepted model."""
+    rules: Annotated[tuple[Rule, ...], Field(min_length=1)]
+    """Every rule must hold."""
+
+    @model_validator(mode="after")
+    def _tolerance_needs_a_baseline(self) -> Gate:
+        if self.baseline is None and any(rule.tolerance is not None for rule in self.rules):
+            raise ValueError("a rule with a tolerance needs gate.baseline")
+        return self
+
+
+class Export(Spec):
+    """The form in which the trained model is published."""
+
+    merge: bool = True
+    """Merge the LoRA adapter into the base model; otherwise the adapter alone is exported."""
+    max_shard_gb: Annotated[int, Field(ge=1, le=50)] = 5
+    """The largest weights file, in GB."""
+
+
+class Publish(Spec):
+    """Where the exported model goes in the hub."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$")]
+    """The model's name in the hub."""
+    aliases: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,38}$")], ...] = ("candidate",)
+    """Aliases to point at the new version."""
+
+
+class Serve(Spec):
+    """Serve the published model once and ask it something, as proof that it can be served."""
+
+    question: Annotated[str, Field(min_length=1)] = "Hello"
+    """What the model is asked through the API."""
+
+
+class Resources(Spec):
+    """What the training runs on."""
+
+    accelerator: str | None = None
+    """An accelerator that `tunery estimate` knows, such as `l4`; the run is refused when it cannot fit."""
+    count: Annotated[int, Field(ge=1, le=64)] = 1
+    """How many of them."""
+
+
+class RunSpec(Spec):
+    """A training config and everything around it."""
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    """The run's name: lower-case letters, digits and '-', at most 40."""
+    training: str | dict[str, Any]
+    """A LLaMA-Factory training config: a file, or the keys themselves."""
+    overrides: dict[str, Scalar] = Field(default_factory=dict)
+    """Keys of the training config that this run sets otherwise."""
+    base: Base | None = None
+    """The base model; the training config's `model_name_or_path` when absent."""
+    team: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
+    """Who the run belongs to; recorded in its lineage."""
+    resources: Resources = Resources()
+    """What the training runs on."""
+    evaluation: Evaluation = Evaluation()
+    """What is measured."""
+    gate: Gate | None = None
+    """What must hold before publication; without it every trained model passes."""
+    export: Export = Export()
+    """The form of the published model."""
+    publish: Publish | None = None
+    """Where the model goes; without it the run ends with the exported folder."""
+    serve: Serve | None = None
+    """Serve the published model once as a last stage."""
+
+    @field_validator("training")
+    @classmethod
+    def _training_is_given(cls, value: str | dict[str, Any]) -> str | dict[str, Any]:
+        if not value:
+            raise ValueError("name a training config file or write its keys here")
+        return value
+
+    @model_validator(mode="after")
+    def _serve_needs_publish(self) -> RunSpec:
+        if self.serve is not None and self.publish is None:
+            raise ValueError("serve needs publish: only a published model is served")
+        return self
+
+
+def default_name(path: Path) -> str:
+    """A run name made from a file name: ``Llama3 LoRA.yaml`` -> ``llama3-lora``."""
+    name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")[:40].strip("-")
+    return name or "run"

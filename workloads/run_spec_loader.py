@@ -1,0 +1,200 @@
+"""From a file on disk to a checked run spec, with every mistake reported at once, with file and key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workloads.errors import InputError, Problem, did_you_mean
+from workloads.training_config import LoadedConfig, apply_overrides, check_config, load_config
+
+if TYPE_CHECKING:
+    from workloads.run_spec import RunSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedSpec:
+    """A run spec and the training config it means, after overrides.
+
+    Attributes:
+        file: the file the user named; paths in the spec are relative to its folder.
+    """
+
+    spec: RunSpec
+    file: Path
+    training: LoadedConfig
+
+    def check(self, *, data: bool = True) -> list[Problem]:
+        """Everything wrong with the training config and with the spec's own files."""
+        problems = check_config(self.training, base_dir=self.training.path.parent, data=data, in_run=True)
+        return problems + list(_spec_problems(self))
+
+
+def is_run_spec(config: LoadedConfig) -> bool:
+    """Whether a YAML file is a run spec and not a bare training config."""
+    return "training" in config.values
+
+
+def load_run_spec(path: Path, overrides: Sequence[str] = ()) -> ResolvedSpec:
+    """Reads a run spec, or a bare training config, which gets a default run spec.
+
+    Args:
+        overrides: ``key=value`` for the training config, or ``key=value`` and ``part.key=value`` for the run spec.
+
+    Raises:
+        InputError: with every problem of the spec.
+    """
+    from workloads.run_spec import RunSpec, default_name
+
+    loaded = load_config(path)
+    spec_keys = set(RunSpec.model_fields)
+    for_spec = [text for text in overrides if text.split("=", 1)[0].split(".", 1)[0] in spec_keys]
+    for_training = [text for text in overrides if text not in for_spec]
+    if is_run_spec(loaded):
+        values = dict(loaded.values)
+    else:
+        values = {"name": default_name(path), "training": str(path.resolve())}
+    for text in for_spec:
+        _override(values, text)
+    spec = _validate(values, loaded)
+    training = _training(spec, path)
+    training = apply_overrides(training, [f"{key}={_scalar(value)}" for key, value in spec.overrides.items()])
+    return ResolvedSpec(spec, path, apply_overrides(training, for_training))
+
+
+def _override(values: dict[str, Any], text: str) -> None:
+    """Sets ``part.key=value`` in a nested mapping, the value read as YAML."""
+    one = apply_overrides(LoadedConfig(Path("command line"), {}, {}), ["value=" + text.partition("=")[2]])
+    *parents, last = text.partition("=")[0].split(".")
+    place = values
+    for parent in parents:
+        inner = place.get(parent)
+        place[parent] = dict(inner) if isinstance(inner, dict) else {}
+        place = place[parent]
+    place[last] = one.values["value"]
+
+
+def _scalar(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _validate(values: dict[str, Any], loaded: LoadedConfig) -> RunSpec:
+    from pydantic import ValidationError
+
+    from workloads.run_spec import RunSpec
+
+    try:
+        return RunSpec.model_validate(values)
+    except ValidationError as error:
+        raise InputError([_problem(detail, loaded) for detail in error.errors()]) from None
+
+
+def _problem(detail: Any, loaded: LoadedConfig) -> Problem:
+    key = ".".join(str(part) for part in detail["loc"])
+    line = loaded.lines.get(str(detail["loc"][0])) if detail["loc"] else None
+    file = str(loaded.path)
+    if detail["type"] == "extra_forbidden":
+        known = _fields_at(detail["loc"][:-1])
+        name = str(detail["loc"][-1])
+        return Problem(
+            f"{name!r} is not a key of a run spec here.",
+            "remove it; the keys here are " + ", ".join(sorted(known)),
+            file=file,
+            key=key,
+            line=line,
+            suggestion=did_you_mean(name, known),
+            code="unknown-key",
+        )
+    if detail["type"] == "missing":
+        return Problem("This key is required.", "add it", file=file, key=key, line=line, code="missing-key")
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    return Problem(
+        message[:1].upper() + message[1:] + ".",
+        f"it is now {detail['input']!r}" if not isinstance(detail["input"], dict) else "change this part",
+        file=file,
+        key=key,
+        line=line,
+        code="invalid-value",
+    )
+
+
+def _fields_at(location: Sequence[Any]) -> list[str]:
+    """The keys that the spec knows at a place, for "did you mean"."""
+    from pydantic import BaseModel
+
+    from workloads import run_spec
+
+    model: Any = run_spec.RunSpec
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        candidates += [inner for each in candidates for inner in getattr(each, "__args__", ())]
+        model = next(each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel))
+    return list(model.model_fields)
+
+
+def _training(spec: RunSpec, path: Path) -> LoadedConfig:
+    if isinstance(spec.training, dict):
+        return LoadedConfig(path, dict(spec.training), {})
+    file = path.parent / spec.training
+    if not file.is_file():
+        raise InputError.of(
+            f"There is no training config {spec.training!r}.",
+            f"write a path relative to {path.parent or '.'}",
+            file=path,
+            key="training",
+        )
+    loaded = load_config(file)
+    if is_run_spec(loaded):
+        raise InputError.of(
+            "This names another run spec where a training config is needed.",
+            "name the training config that it uses",
+            file=path,
+            key="training",
+        )
+    return loaded
+
+
+def _spec_problems(resolved: ResolvedSpec) -> Sequence[Problem]:
+    spec, values = resolved.spec, resolved.training.values
+    file, folder = str(resolved.file), resolved.file.parent
+    found: list[Problem] = []
+
+    def add(message: str, fix: str, key: str) -> None:
+        found.append(Problem(message, fix, file=file, key=key, code="run-spec"))
+
+    has_held_out = bool(values.get("val_size")) or bool(values.get("eval_dataset"))
+    questions = spec.evaluation.questions
+    if questions is not None:
+        if not (folder / questions.file).is_file():
+            add(f"There is no file {questions.file!r}.", "write a path relative to this file", "evaluation.questions.file")
+        if values.get("stage") == "rm":
+            add("A reward model generates no answers.", "remove evaluation.questions", "evaluation.questions")
+    if spec.gate is not None:
+        if spec.gate.baseline is not None and not (folder / spec.gate.baseline).is_file():
+            add(
+                f"There is no baseline {spec.gate.baseline!r}.",
+                "write a path relative to this file; a first baseline is the `after` part of an evaluation.json",
+                "gate.baseline",
+            )
+        for number, rule in enumerate(spec.gate.rules):
+            key = f"gate.rules.{number}.metric"
+            if rule.metric == "exact_match" and questions is None:
+                add("This metric needs questions.", "add evaluation.questions", key)
+            if rule.metric.startswith("rouge") and (questions is None or not spec.evaluation.rouge):
+                add("This metric needs questions and ROUGE.", "set evaluation.questions and evaluation.rouge", key)
+            if rule.metric in ("loss", "perplexity", "preference_accuracy") and not has_held_out:
+                add(
+                    "This metric needs held-out data.",
+                    "set val_size or eval_dataset in the training config",
+                    key,
+                )
+    if not spec.export.merge and values.get("finetuning_type", "lora") != "lora":
+        add("Only a LoRA training has an adapter to export.", "set export.merge to true", "export.merge")
+    return found
+
+

@@ -1,0 +1,126 @@
+"""Names and paths that more than one part of a run must agree on, written once.
+
+A run directory holds everything about one run; each stage writes only its own part::
+
+    RUN_DIR/
+      run.json            the resolved run: id, spec, base model, digests (written last when a run is created)
+      training.yaml       the training config after overrides, as the user means it
+      events.jsonl        one JSON object a line: stages, saves, preemptions, resumes
+      progress.json       where training is now; replaced atomically at each log
+      stages/NAME.json    marker of a finished stage: outputs, seconds
+      data/               dataset_info.json, the data files, tokenized/
+      checkpoints/        LLaMA-Factory's output_dir, with checkpoint-N/
+      damaged/            checkpoints that did not verify
+      trained/            the final adapter or weights
+      evaluation.json     metrics before and after, gate, sample answers
+      export/             the model that is published
+      logs/worker.log     what LLaMA-Factory printed
+      report.html
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+STAGES = ("fetch", "prepare", "train", "evaluate", "export", "publish", "serve")
+"""The stages of a run, in order."""
+
+ENV_RUNS = "TUNERY_RUNS"
+ENV_HUB = "TUNERY_HUB"
+ENV_CACHE = "TUNERY_CACHE"
+ENV_API_KEY = "TUNERY_API_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPaths:
+    """Where each thing of one run lies."""
+
+    root: Path
+
+    @property
+    def record(self) -> Path:
+        return self.root / "run.json"
+
+    @property
+    def training_config(self) -> Path:
+        return self.root / "training.yaml"
+
+    @property
+    def events(self) -> Path:
+        return self.root / "events.jsonl"
+
+    @property
+    def progress(self) -> Path:
+        return self.root / "progress.json"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def tokenized(self) -> Path:
+        return self.data / "tokenized"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def trained(self) -> Path:
+        return self.root / "trained"
+
+    @property
+    def damaged(self) -> Path:
+        return self.root / "damaged"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.root / "evaluation.json"
+
+    @property
+    def export(self) -> Path:
+        return self.root / "export"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "logs" / "worker.log"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / ".lock"
+
+    def marker(self, stage: str) -> Path:
+        """The file whose presence means that ``stage`` is finished."""
+        return self.root / "stages" / f"{stage}.json"
+
+
+def runs_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where local runs go: ``$TUNERY_RUNS``, else ``runs`` in the working directory."""
+    return Path(environ.get(ENV_RUNS) or "runs")
+
+
+def hub_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the directory hub lies: ``$TUNERY_HUB``, else ``hub`` in the user's data folder."""
+    configured = environ.get(ENV_HUB)
+    if configured:
+        return Path(configured)
+    from platformdirs import user_data_path
+
+    return user_data_path("tunery") / "hub"
+
+
+def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where fetched base models are kept: ``$TUNERY_CACHE``, else the user's cache folder."""
+    configured = environ.get(ENV_CACHE)
+    if configured:
+        return Path(configured)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("tunery")

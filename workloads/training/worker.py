@@ -1,0 +1,120 @@
+"""Runs one training by LLaMA-Factory and believes only what it can prove.
+
+LLaMA-Factory exits 0 when nothing was trained, and starts again from step 0 when its output folder is overwritten.
+So the worker chooses the checkpoint, and success means that the last step was reached and the weights are there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from workloads.errors import InputError, Problem, TuneryError
+from workloads.events import EventLog
+from workloads.runtime import RunPaths
+from workloads.storage import manifest
+from workloads.training.arguments import resumable, training_arguments
+from workloads.training.checkpoints import Checkpoint, list_checkpoints, newest_verified
+from workloads.training.signals import StopRequest
+
+_WEIGHTS = ("adapter_model.safetensors", "model.safetensors", "model.safetensors.index.json")
+
+
+def train(
+    config: dict[str, Any], paths: RunPaths, base_model: Path, events: EventLog, stop: StopRequest
+) -> dict[str, Any]:
+    """Trains to the last step, from the newest checkpoint that verifies.
+
+    Args:
+        config: the training config after overrides.
+        base_model: the folder of the base model.
+
+    Returns:
+        ``steps``, ``digest`` of the trained weights and ``folder``, relative to the run directory.
+
+    Raises:
+        Preempted: a stop was asked for and a checkpoint is committed.
+        TuneryError: the trainer returned before the last step, or without weights.
+    """
+    from llamafactory.train.tuner import run_exp
+
+    from workloads.training.callbacks import WorkerCallback
+
+    resume_from = _find_checkpoint(config, paths, events)
+    callback = WorkerCallback(paths, events, stop)
+    arguments = training_arguments(config, paths, base_model, resume_from.folder if resume_from else None)
+    stop.deferred = True
+    try:
+        run_exp(arguments, callbacks=[callback])
+    finally:
+        stop.deferred = False
+    _check_success(config, callback.finished, callback.global_step, callback.max_steps)
+    digest = _collect(paths)
+    if stop.requested:
+        stop.leave()
+    return {"steps": callback.global_step, "digest": digest, "folder": paths.trained.name}
+
+
+def _find_checkpoint(config: dict[str, Any], paths: RunPaths, events: EventLog) -> Checkpoint | None:
+    if not resumable(config):
+        if list_checkpoints(paths.checkpoints):
+            shutil.rmtree(paths.checkpoints)  # LLaMA-Factory can't continue this kind: begin cleanly
+        return None
+    checkpoint, damaged = newest_verified(paths.checkpoints, paths.damaged)
+    for each in damaged:
+        events.append("checkpoint_damaged", checkpoint=each.folder.name, reasons=list(each.reasons))
+    if checkpoint is None and paths.checkpoints.exists():
+        shutil.rmtree(paths.checkpoints)  # leftovers without a checkpoint, which LLaMA-Factory refuses to start on
+    if checkpoint is not None:
+        _remove_unfinished_output(paths.checkpoints)
+        events.append("resumed", step=checkpoint.step, checkpoint=checkpoint.folder.name)
+    return checkpoint
+
+
+def _remove_unfinished_output(output_dir: Path) -> None:
+    """Final weights of an attempt that did not end are written again."""
+    for path in output_dir.iterdir():
+        if path.is_file():
+            path.unlink()
+
+
+def _check_success(config: dict[str, Any], finished: bool, step: int, max_steps: int) -> None:
+    if not finished:
+        raise TuneryError(
+            Problem(
+                "LLaMA-Factory returned without training.",
+                "look at logs/worker.log in the run directory",
+                code="not-trained",
+            )
+        )
+    may_stop_early = config.get("early_stopping_steps") is not None
+    if step < max_steps and not may_stop_early:
+        raise TuneryError(
+            Problem(
+                f"The trainer stopped at step {step} of {max_steps}.",
+                "look at logs/worker.log in the run directory, then run again: it continues from the last checkpoint",
+                code="not-finished",
+            )
+        )
+
+
+def _collect(paths: RunPaths) -> str:
+    """Moves the final weights out of the output folder into ``trained``, manifest last; returns their digest."""
+    staging = paths.trained.with_name(paths.trained.name + ".partial")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
+    for path in sorted(paths.checkpoints.iterdir()):
+        if path.is_file():
+            shutil.copy2(path, staging / path.name)
+    if not any((staging / name).is_file() for name in _WEIGHTS):
+        raise InputError.of(
+            "The training ended without weights in its output folder.",
+            "look at logs/worker.log in the run directory",
+            file=paths.checkpoints,
+        )
+    committed = manifest.commit(staging)
+    shutil.rmtree(paths.trained, ignore_errors=True)
+    os.replace(staging, paths.trained)
+    return committed.digest
