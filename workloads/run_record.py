@@ -57,6 +57,7 @@ class RunRecord:
     training_config: dict[str, Any]
     config_digest: str
     base: BaseModel
+    dataset_info: str
     datasets: tuple[DatasetDigest, ...]
     versions: dict[str, str]
     git_commit: str | None

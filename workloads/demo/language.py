@@ -53,7 +53,7 @@ class Intent:
 INTENTS = (
     Intent(
         "restart",
-        ("Restart {s} in {n}.", "Please restart the {s} service in {n}.", "{s} in {n} hangs, restart it."),
+        ("Restart {s} in {n}.", "Please restart the {s} service in {n}.", "Restart {s} in {n}, it hangs."),
         "kubectl -n {n} rollout restart deployment/{s}",
         "restart the service",
     ),
@@ -79,7 +79,11 @@ INTENTS = (
     ),
     Intent(
         "rollback",
-        ("Roll back {s} in {n}.", "Undo the last release of {s} in {n}.", "{s} in {n} broke after the release, undo it."),
+        (
+            "Roll back {s} in {n}.",
+            "Undo the last release of {s} in {n}.",
+            "The release broke {s} in {n}, undo it.",
+        ),
         "kubectl -n {n} rollout undo deployment/{s}",
         "undo the last release",
     ),
@@ -149,4 +153,4 @@ def exchanges(seed: int, *, held_out: bool = False) -> Iterator[Exchange]:
             service, namespace = chance.choice(pairs)
             count = chance.choice(COUNTS)
             question = chance.choice(intent.wordings).format(s=service, n=namespace, k=count)
-            yield Exchange(intent, service, namespace, count, question[0].upper() + question[1:])
+            yield Exchange(intent, service, namespace, count, question)

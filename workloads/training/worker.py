@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from workloads.errors import InputError, Problem, TuneryError
+from workloads.errors import Problem, TuneryError
 from workloads.events import EventLog
 from workloads.runtime import RunPaths
 from workloads.storage import manifest
@@ -109,10 +109,13 @@ def _collect(paths: RunPaths) -> str:
         if path.is_file():
             shutil.copy2(path, staging / path.name)
     if not any((staging / name).is_file() for name in _WEIGHTS):
-        raise InputError.of(
-            "The training ended without weights in its output folder.",
-            "look at logs/worker.log in the run directory",
-            file=paths.checkpoints,
+        raise TuneryError(
+            Problem(
+                "The training ended without weights in its output folder.",
+                "look at logs/worker.log in the run directory",
+                file=str(paths.checkpoints),
+                code="no-weights",
+            )
         )
     committed = manifest.commit(staging)
     shutil.rmtree(paths.trained, ignore_errors=True)

@@ -1,0 +1,67 @@
+"""What every stage gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workloads.errors import InputError
+from workloads.events import EventLog
+from workloads.run_record import RunRecord
+from workloads.runtime import RunPaths
+from workloads.storage.atomic import read_json
+from workloads.training.signals import StopRequest
+
+if TYPE_CHECKING:
+    from workloads.run_spec import RunSpec
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """One run, as a stage sees it."""
+
+    paths: RunPaths
+    record: RunRecord
+    spec: RunSpec
+    events: EventLog
+    stop: StopRequest
+
+    @classmethod
+    def open(cls, run_dir: Path, stop: StopRequest | None = None) -> RunContext:
+        """Raises InputError when ``run_dir`` is not a run directory."""
+        from workloads.run_spec import RunSpec
+
+        paths = RunPaths(run_dir.resolve())
+        record = RunRecord.read(paths)
+        return cls(paths, record, RunSpec.model_validate(record.spec), EventLog(paths.events), stop or StopRequest())
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The training config after overrides."""
+        return self.record.training_config
+
+    @property
+    def is_lora(self) -> bool:
+        """Whether the training's result is an adapter."""
+        return self.config.get("finetuning_type", "lora") in ("lora", "oft")
+
+    @property
+    def base_model(self) -> Path:
+        """The folder of the base model, as the fetch stage left it."""
+        return Path(self.outputs("fetch")["folder"])
+
+    def outputs(self, stage: str) -> Mapping[str, Any]:
+        """What a finished stage recorded.
+
+        Raises:
+            InputError: the stage has not finished.
+        """
+        marker = read_json(self.paths.marker(stage))
+        if marker is None:
+            raise InputError.of(
+                f"The stage {stage} has not finished.", f"run {stage} first", file=self.paths.marker(stage)
+            )
+        outputs: Mapping[str, Any] = marker["outputs"]
+        return outputs

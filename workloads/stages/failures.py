@@ -1,0 +1,56 @@
+"""What an exception of the training stack means for the person who started the run."""
+
+from __future__ import annotations
+
+import errno
+
+from workloads.errors import InputError, Problem, TuneryError, UnavailableError
+
+_LOG = "logs/worker.log in the run directory has the details"
+
+
+def explain(error: Exception, stage: str) -> TuneryError:
+    """Turns an exception that no stage expected into one with an exit code and a way out."""
+    text = f"{error}".strip() or type(error).__name__
+    first_line = text.splitlines()[0][:500]
+    if _is_disk_full(error, text):
+        return UnavailableError.of(
+            f"The disk became full during {stage}.",
+            "free some space and run again with --resume: finished stages and committed checkpoints are kept",
+        )
+    if isinstance(error, PermissionError) or getattr(error, "errno", None) == errno.EROFS:
+        return UnavailableError.of(
+            f"{stage} may not write: {first_line}", "make the folder writable for you, then run again with --resume"
+        )
+    if type(error).__name__ == "OutOfMemoryError" or "out of memory" in text.lower():
+        return InputError.of(
+            f"The accelerator's memory was too small in {stage}.",
+            "see `tunery estimate` for what each part needs; lower per_device_train_batch_size (and raise "
+            "gradient_accumulation_steps), lower cutoff_len, or set quantization_bit: 4",
+        )
+    if isinstance(error, MemoryError):
+        return UnavailableError.of(
+            f"This machine's memory was too small in {stage}.", "close other programs or use a machine with more"
+        )
+    if isinstance(error, ValueError | AssertionError | ImportError) and _raised_by_parser(error):
+        return InputError.of(
+            f"LLaMA-Factory refuses this training config: {first_line}", f"change it as the message says; {_LOG}"
+        )
+    return TuneryError(
+        Problem(f"{stage} failed: {type(error).__name__}: {first_line}", _LOG, code="unexpected")
+    )
+
+
+def _is_disk_full(error: Exception, text: str) -> bool:
+    # safetensors and torch wrap the operating system's error in their own types and keep only its text
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in text
+
+
+def _raised_by_parser(error: Exception) -> bool:
+    trace = error.__traceback__
+    while trace is not None:
+        module = trace.tb_frame.f_globals.get("__name__", "")
+        if module.startswith(("llamafactory.hparams", "transformers.hf_argparser")):
+            return True
+        trace = trace.tb_next
+    return False

@@ -1,0 +1,66 @@
+"""publish: the exported model as a new version in the hub, with where it came from."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from workloads.errors import InputError
+from workloads.hub import open_hub
+from workloads.hub.interface import ModelReference
+from workloads.stages.context import RunContext
+from workloads.stages.runner import command
+
+
+def run(context: RunContext) -> dict[str, Any]:
+    """Publishes ``export/``; the same bytes published twice give the version that exists."""
+    wanted = context.spec.publish
+    if wanted is None:
+        raise InputError.of("The run spec has no publish part.", "add publish.name", key="publish")
+    version = open_hub().publish(
+        context.paths.export, wanted.name, lineage=lineage(context), aliases=wanted.aliases
+    )
+    context.events.append("published", reference=version.reference, digest=version.digest)
+    return version.as_dict() | {"reference": version.reference}
+
+
+def intact(context: RunContext) -> bool:
+    """Whether the hub still has that version with that content."""
+    outputs = context.outputs("publish")
+    try:
+        return open_hub().resolve(ModelReference.parse(outputs["reference"])).revision == outputs["revision"]
+    except InputError:
+        return False
+
+
+def lineage(context: RunContext) -> dict[str, Any]:
+    """Everything needed to say where a model came from, and to make it again."""
+    record = context.record
+    return {
+        "run": record.id,
+        "created": record.created,
+        "team": context.spec.team,
+        "git_commit": record.git_commit,
+        "config_digest": record.config_digest,
+        "training_config": record.training_config,
+        "base": {
+            "model": record.base.model,
+            "revision": record.base.revision,
+            "reference": record.base.reference,
+            "folder": record.base.folder,
+        },
+        "datasets": [{"name": each.name, "sha256": each.sha256} for each in record.datasets],
+        "prepared_data_digest": context.outputs("prepare")["digest"],
+        "trained_digest": context.outputs("train")["digest"],
+        "steps": context.outputs("train")["steps"],
+        "seed": record.seed,
+        "versions": record.versions,
+        "metrics": {
+            "before": context.outputs("evaluate")["before"],
+            "after": context.outputs("evaluate")["after"],
+        },
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(command(["publish"], sys.argv[1:]))

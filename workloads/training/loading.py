@@ -1,0 +1,61 @@
+"""The base model and the trained one, loaded by LLaMA-Factory, one after the other or as one with an adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workloads.training.arguments import inference_arguments
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model ready to evaluate, with the tokenizer and template it was trained with."""
+
+    model: Any
+    tokenizer: Any
+    template: Any
+
+
+def load(config: dict[str, Any], model: Path, adapter: Path | None = None) -> LoadedModel:
+    """Loads a model in evaluation mode.
+
+    Args:
+        config: the training config.
+        model: a folder with weights.
+        adapter: a LoRA adapter for them.
+    """
+    from llamafactory.data import get_template_and_fix_tokenizer
+    from llamafactory.hparams import get_infer_args
+    from llamafactory.model import load_model, load_tokenizer
+
+    model_args, data_args, finetuning_args, _ = get_infer_args(inference_arguments(config, model, adapter))
+    tokenizer = load_tokenizer(model_args)["tokenizer"]
+    template = get_template_and_fix_tokenizer(tokenizer, data_args)
+    is_reward_model = config.get("stage") == "rm"
+    loaded = load_model(tokenizer, model_args, finetuning_args, add_valuehead=is_reward_model)
+    loaded.eval()
+    return LoadedModel(loaded, tokenizer, template)
+
+
+def before_and_after(
+    config: dict[str, Any], base: Path, trained: Path, *, is_lora: bool
+) -> Iterator[tuple[str, LoadedModel, AbstractContextManager[Any]]]:
+    """Yields ``("before", model, context)`` and ``("after", model, context)``; use each inside its context.
+
+    A LoRA adapter is switched off for "before", so the base weights are loaded once. A reward model has no
+    "before": its value head does not exist yet.
+    """
+    is_reward_model = config.get("stage") == "rm"
+    if is_lora:
+        loaded = load({**config, "finetuning_type": "lora"}, base, trained)
+        if not is_reward_model:
+            yield "before", loaded, loaded.model.disable_adapter()
+        yield "after", loaded, nullcontext()
+        return
+    if not is_reward_model:
+        yield "before", load(config, base), nullcontext()
+    yield "after", load(config, trained), nullcontext()
