@@ -58,6 +58,11 @@ class Problem:
             place += f":{self.key}" if place else self.key
         return place
 
+    @property
+    def is_warning(self) -> bool:
+        """Whether it is worth saying and stops nothing."""
+        return self.code.startswith("warn-")
+
     def as_dict(self) -> dict[str, str | int]:
         """The fields that are set, for ``--json``."""
         return {name: value for name, value in asdict(self).items() if value is not None}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from workloads.errors import TuneryError
+from workloads.errors import Problem, TuneryError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,3 +38,11 @@ def show_error(error: TuneryError) -> None:
             out.print(f"    did you mean {problem.suggestion!r}?", style="yellow", markup=False)
         if problem.fix:
             out.print(f"    fix: {problem.fix}", style="green", markup=False)
+
+
+def show_warnings(problems: Iterable[Problem]) -> None:
+    """Prints what is not wrong but worth knowing, on standard error."""
+    out = console(stderr=True)
+    for problem in problems:
+        if problem.is_warning:
+            out.print(f"note: {problem}", style="yellow", markup=False)

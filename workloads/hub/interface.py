@@ -13,6 +13,9 @@ from workloads.storage.manifest import Manifest
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
 _SELECTOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+_ALIAS = re.compile(r"[a-z][a-z0-9-]{0,38}")
+_NUMBERED = re.compile(r"v[0-9]+")
+_REVISION = re.compile(r"[0-9a-f]{40}")
 Progress = Callable[[int], None]
 """Called with the number of bytes just moved."""
 
@@ -40,6 +43,24 @@ class ModelReference:
 
     def __str__(self) -> str:
         return self.name if self.selector is None else f"{self.name}@{self.selector}"
+
+
+def check_alias(alias: str) -> None:
+    """Raises InputError unless ``alias`` can be one: a short lower-case word that no version is called by itself."""
+    if not _ALIAS.fullmatch(alias) or _NUMBERED.fullmatch(alias):
+        raise InputError.of(
+            f"{alias!r} is not an alias.",
+            "use a lower-case word such as production: letters, digits and '-', at most 39; v1, v2, ... are versions",
+        )
+
+
+def check_new_version(version: str) -> None:
+    """Raises InputError unless ``version`` can name a new version."""
+    if not _SELECTOR.fullmatch(version) or ".." in version or _REVISION.fullmatch(version):
+        raise InputError.of(
+            f"{version!r} is not a version name.",
+            "use letters, digits, '.', '_' and '-', at most 96, such as v2 or 2025-06; 40 hex digits are a revision",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +128,11 @@ class Hub(Protocol):
         ...
 
     def fetch(self, version: ModelVersion, destination: Path, on_bytes: Progress | None = None) -> Manifest:
-        """Copies a version into ``destination``, verifying every SHA-256, manifest last; continues a broken copy."""
+        """Copies a version into ``destination``, verifying every SHA-256, manifest last; continues a broken copy.
+
+        ``on_bytes`` hears of every byte of the version once. ``destination`` is absent, empty or a broken copy of
+        the same version; only one process at a time may fetch into it.
+        """
         ...
 
     def publish(
@@ -120,11 +145,19 @@ class Hub(Protocol):
         version: str | None = None,
         on_bytes: Progress | None = None,
     ) -> ModelVersion:
-        """Adds ``folder`` as a new version. The same bytes published again give the version that exists."""
+        """Adds ``folder`` as a new version and points ``aliases`` at it.
+
+        The same bytes published again give the version that exists, with the lineage it has, and repair what is
+        damaged in the hub. Hidden files and folders (``.git``, ``.cache``) are left out; a symbolic link is refused.
+
+        Args:
+            version: its name; the next of v1, v2, ... when None.
+            on_bytes: hears of every byte of the folder once, when it is safely in the hub.
+        """
         ...
 
-    def verify(self, version: ModelVersion) -> list[Problem]:
-        """Recomputes every digest; what is wrong, or nothing."""
+    def verify(self, version: ModelVersion, on_bytes: Progress | None = None) -> list[Problem]:
+        """Recomputes every digest, that of the lineage too; one problem for each damaged file, or nothing."""
         ...
 
     def promote(self, version: ModelVersion, alias: str) -> ModelVersion:

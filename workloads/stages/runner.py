@@ -101,6 +101,8 @@ def command(stages: Sequence[str] | None, arguments: Sequence[str]) -> int:
         context = RunContext.open(Path(arguments[0]), stop)
         with _only_one(context):
             run_stages(context, planned(context) if stages is None else stages)
+            if all(context.paths.marker(stage).is_file() for stage in planned(context)):
+                context.events.append("run_finished")
     except TuneryError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)  # noqa: T201 a stage's messages are its log

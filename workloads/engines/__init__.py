@@ -1,0 +1,1 @@
+"""Where a run runs: as processes on this machine."""
