@@ -29,16 +29,20 @@ _DEFINITIONS = {
 _TEAMS = ("shop", "platform", "data", "mobile")
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
 _DIARY = (
-    "On {day} the {team} team looked at {s} in {n}. It ran {k} replicas and nothing was wrong.",
-    "The {s} service in {n} belongs to the {team} team. It needs {k} replicas on a {day}.",
-    "{day}: {s} in {n} was slow for {k}0 minutes. The {team} team found the cause in the log.",
-    "A release of {s} went to {n} on {day}. The rollout took {k} minutes and the {team} team watched it.",
+    "On {day} the {team} team looked at {s} in {n}. All {k} of {k} replicas were ready.",
+    "The {s} service in {n} belongs to the {team} team. It needs {k} replicas by day and {k} by night.",
+    "{day}: {s} in {n} was slow for {k}0 minutes. The log of those {k}0 minutes went to the {team} team.",
+    "A release of {s} went to {n} on {day}. {k} pods were replaced, {k} pods are new.",
 )
 _TALK = (
     ("Who looks after {s} in {n}?", "The {team} team looks after {s} in {n}."),
     ("Is {s} in {n} healthy?", "On {day} the {s} service in {n} was healthy."),
-    ("Tell me about {s} in {n}.", "The {s} service in {n} belongs to the {team} team."),
-    ("How many replicas does {s} have in {n}? I count {k}.", "There are {k} replicas of {s} in {n}."),
+    ("Tell me about the {s} service in {n}.", "The {s} service in {n} belongs to the {team} team."),
+    ("Please look at {s} in {n}.", "The {team} team will look at {s} in {n} on {day}."),
+    ("I count {k} pods of {s} in {n}.", "Yes, {k} pods of {s} run in {n}."),
+    ("We changed {k}0 lines of {s} in {n}.", "The {team} team will read the {k}0 lines."),
+    ("How did {s} do in {n} on {day}?", "On {day} the {s} service in {n} was healthy."),
+    ("Which team has {s} in {n}?", "The {team} team looks after {s} in {n}."),
 )
 
 

@@ -24,17 +24,16 @@ from typing import Any
 from workloads.errors import InputError, Problem, TuneryError, did_you_mean
 from workloads.hub.blobs import BlobStore
 from workloads.hub.disk import WrongBytesError, check_space, disk_errors, place_file
-from workloads.hub.folder import hashed, model_files
+from workloads.hub.folder import hashed, model_files, visible_files
 from workloads.hub.interface import (
     ModelReference,
     ModelVersion,
     Progress,
     check_alias,
     check_new_version,
-    is_revision,
 )
 from workloads.hub.promotions import PromotionLog
-from workloads.hub.records import VersionRecord, VersionRecords
+from workloads.hub.records import VersionRecord, VersionRecords, lineage_digest
 from workloads.runtime import ENV_CACHE, ENV_HUB
 from workloads.storage import manifest as manifests
 from workloads.storage.atomic import write_json
@@ -57,11 +56,12 @@ class DirectoryHub:
     def models(self) -> Sequence[ModelVersion]:
         with disk_errors(self.root, ENV_HUB):
             aliases = self._promotions.aliases()
-            return [self._version(record, aliases) for name in self._records.names() for record in self._of(name)]
+            names = self._records.names()
+            return [_version(record, aliases) for name in names for record in self._records.of(name)]
 
     def resolve(self, reference: ModelReference) -> ModelVersion:
         with disk_errors(self.root, ENV_HUB):
-            known = self._of(reference.name)
+            known = self._records.of(reference.name)
             if not known:
                 raise self._unknown_name(reference.name)
             aliases = self._promotions.aliases()
@@ -69,7 +69,7 @@ class DirectoryHub:
         wanted = aliases.get(reference.name, {}).get(wanted, wanted) if wanted else known[-1].version
         for record in known:
             if wanted in (record.version, record.digest[:40]):
-                return self._version(record, aliases)
+                return _version(record, aliases)
         selectors = [record.version for record in known] + list(aliases.get(reference.name, {}))
         raise InputError.of(
             f"The hub has {reference.name!r}, but no version, alias or revision {reference.selector!r} of it.",
@@ -80,7 +80,7 @@ class DirectoryHub:
     def manifest(self, version: ModelVersion) -> Manifest:
         record = self._record(version)
         if record.manifest.digest != record.digest:
-            raise TuneryError(self._altered_files(record))
+            raise TuneryError(self._altered(record))
         return record.manifest
 
     def lineage(self, version: ModelVersion) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class DirectoryHub:
     def fetch(self, version: ModelVersion, destination: Path, on_bytes: Progress | None = None) -> Manifest:
         wanted = self.manifest(version)
         with disk_errors(destination, ENV_CACHE):
-            present = {file.path for file in model_files(destination)} if _has_files(destination) else set()
+            present = {file.path for file in visible_files(destination)} if destination.exists() else set()
             strangers = present - {entry.path for entry in wanted.files}
             if strangers:
                 raise InputError.of(
@@ -149,10 +149,10 @@ class DirectoryHub:
                     record = self._existing(name, version, content) or self._add(name, version, content, lineage)
                     for alias in aliases:
                         self._point(record, alias)
-            return self._version(record, self._promotions.aliases())
+            return _version(record, self._promotions.aliases())
 
     def _existing(self, name: str, version: str | None, content: Manifest) -> VersionRecord | None:
-        known = self._of(name)
+        known = self._records.of(name)
         if version is None:
             return next((record for record in known if record.digest == content.digest), None)
         for record in known:
@@ -187,7 +187,7 @@ class DirectoryHub:
             wrong.discard(entry.sha256)
 
     def _add(self, name: str, version: str | None, content: Manifest, lineage: dict[str, Any]) -> VersionRecord:
-        known = self._of(name)
+        known = self._records.of(name)
         parent = known[-1] if known else None
         created = _now()
         if parent is not None:  # age decides what the newest version is, so it must not follow a clock set back
@@ -200,6 +200,7 @@ class DirectoryHub:
             digest=content.digest,
             manifest=content,
             lineage=lineage,
+            lineage_digest=lineage_digest(lineage),
         )
         self._records.add(record)
         return record
@@ -208,15 +209,17 @@ class DirectoryHub:
         record = self._record(version)
         problems = []
         if record.manifest.digest != record.digest:
-            problems.append(self._altered_files(record))
-        if record.lineage_digest != record.recorded_lineage_digest:
+            problems.append(self._altered(record))
+        if lineage_digest(record.lineage) != record.lineage_digest:
             message = f"The lineage of {version.reference} does not have the recorded SHA-256."
             file = str(self._records.path(record.name, record.version))
             problems.append(Problem(message, "restore the file from a backup", file, key="lineage", code="damaged"))
         with disk_errors(self.root, ENV_HUB):
-            for entry in record.manifest.files:
-                if (reason := self._blobs.damage(entry, on_bytes)) is not None:
-                    problems.append(self._damaged_blob(version, entry, reason))
+            problems.extend(
+                self._damaged_blob(version, entry, reason)
+                for entry in record.manifest.files
+                if (reason := self._blobs.damage(entry, on_bytes)) is not None
+            )
         return problems
 
     def promote(self, version: ModelVersion, alias: str) -> ModelVersion:
@@ -224,10 +227,55 @@ class DirectoryHub:
         record = self._record(version)
         with disk_errors(self.root, ENV_HUB), self._lock("index", _INDEX_LOCK_SECONDS):
             self._point(record, alias)
-            return self._version(record, self._promotions.aliases())
+            return _version(record, self._promotions.aliases())
 
     def _point(self, record: VersionRecord, alias: str) -> None:
         if self._records.path(record.name, alias).exists():
             raise InputError.of(f"{alias!r} is a version of {record.name!r}.", "choose another alias")
         at = _now().isoformat(timespec="microseconds")
         self._promotions.append(at=at, name=record.name, alias=alias, version=record.version)
+
+    @contextmanager
+    def _lock(self, name: str, seconds: float) -> Iterator[None]:
+        from filelock import FileLock
+
+        with FileLock(self.root / f".{name}.lock", timeout=seconds):
+            yield
+
+    def _record(self, version: ModelVersion) -> VersionRecord:
+        with disk_errors(self.root, ENV_HUB):
+            for record in self._records.of(version.name):
+                if (record.version, record.digest) == (version.version, version.digest):
+                    return record
+        raise InputError.of(f"{version.reference} is not in this hub any more.", "see `tunery models`", file=self.root)
+
+    def _unknown_name(self, name: str) -> InputError:
+        names = self._records.names()
+        fix = f"see `tunery models`, or add it with `tunery import FOLDER {name}`"
+        if not names:
+            return InputError.of(f"The hub has no models, {name!r} neither.", fix, file=self.root)
+        return InputError.of(f"The hub has no model {name!r}.", fix, suggestion=did_you_mean(name, names))
+
+    def _altered(self, record: VersionRecord) -> Problem:
+        message = f"The file list of {record.reference} does not have the recorded SHA-256."
+        file = str(self._records.path(record.name, record.version))
+        return Problem(message, "restore the file from a backup", file, key="files", code="damaged")
+
+    def _damaged_blob(self, version: ModelVersion, entry: FileEntry, reason: str) -> Problem:
+        message = f"{entry.path} of {version.reference} {reason}."
+        return Problem(message, _REPAIR, str(self._blobs.path(entry.sha256)), code="damaged")
+
+
+def _version(record: VersionRecord, aliases: dict[str, dict[str, str]]) -> ModelVersion:
+    return ModelVersion(
+        name=record.name,
+        version=record.version,
+        digest=record.digest,
+        aliases=tuple(sorted(a for a, target in aliases.get(record.name, {}).items() if target == record.version)),
+        created=record.created.isoformat(timespec="microseconds"),
+        size=record.manifest.size,
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

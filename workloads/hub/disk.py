@@ -86,10 +86,12 @@ def place_file(source: Path, target: Path, sha256: str, *, partial: Path, on_byt
             writer.flush()
             os.fchmod(writer.fileno(), 0o444)
             os.fsync(writer.fileno())
-        if hasher.hexdigest() != sha256:
-            raise WrongBytesError(str(source))
-        os.replace(partial, target)
+        if (found := hasher.hexdigest()) == sha256:
+            partial.replace(target)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+    if found != sha256:
+        partial.unlink()
+        raise WrongBytesError(str(source))
     fsync_directory(target.parent)

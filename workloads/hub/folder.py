@@ -28,14 +28,25 @@ def model_files(folder: Path) -> list[ModelFile]:
     """The files that a version made of ``folder`` has, sorted by path.
 
     Raises:
-        InputError: it is not a folder, has no files, or holds something that is refused; all such things at once.
+        InputError: there is no such folder, it has no files, or holds what is refused; all such things at once.
     """
+    fix = "name the folder that holds the model's files"
     if not folder.is_dir():
-        raise InputError.of("There is no such folder.", "name the folder that holds the model's files", file=folder)
+        raise InputError.of("There is no such folder.", fix, file=folder)
+    found = visible_files(folder)
+    if not found:
+        raise InputError.of("The folder has no files.", fix, file=folder)
+    return found
+
+
+def visible_files(folder: Path) -> list[ModelFile]:
+    """The files of an existing folder, hidden ones and the manifest left out, sorted by path.
+
+    Raises:
+        InputError: it holds something that is refused; all such things at once.
+    """
     problems: list[Problem] = []
     found = sorted(_walk(folder, "", problems), key=lambda each: each.path)
-    if not found and not problems:
-        problems.append(Problem("The folder has no files.", "name the folder that holds the model's files", str(folder)))
     if problems:
         raise InputError(problems)
     return found

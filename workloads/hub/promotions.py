@@ -6,7 +6,6 @@ without its end, left by a killed process, never happened.
 
 from __future__ import annotations
 
-import errno
 import getpass
 import json
 import os
@@ -65,8 +64,8 @@ class PromotionLog:
             end = stream.read().rfind(b"\n") + 1
             try:
                 stream.truncate(end)
-                if stream.write(line) != len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+                while line:  # a disk that fills up takes a part of the line, and refuses the rest
+                    line = line[stream.write(line) :]
                 os.fsync(stream.fileno())
             except BaseException:
                 stream.truncate(end)

@@ -1,8 +1,6 @@
 """``python -m workloads.stages RUN_DIR``: every stage of the run, in one process."""
 
-import sys
-
-from workloads.stages.runner import command
+from workloads.stages.runner import main
 
 if __name__ == "__main__":
-    sys.exit(command(None, sys.argv[1:]))
+    main()

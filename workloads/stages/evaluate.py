@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +10,7 @@ from workloads.gate import GateRow, judge
 from workloads.run_record import relative_to_spec
 from workloads.run_spec import METRICS
 from workloads.stages.context import RunContext
-from workloads.stages.runner import command
+from workloads.stages.runner import main
 from workloads.storage.atomic import read_json, write_json
 
 
@@ -52,14 +51,12 @@ def _measure(context: RunContext) -> dict[str, Any]:
     stage = str(context.config.get("stage", "sft"))
     metrics: dict[str, dict[str, float]] = {"before": {}, "after": {}}
     answers: dict[str, list[str]] = {}
-    for when, loaded, switched in before_and_after(
-        context.config, context.base_model, context.paths.trained, is_lora=context.is_lora
-    ):
-        with switched:
-            metrics[when] = score(loaded.model, rows, stage)
-            if asked and questions:
-                answers[when] = generate(loaded, [each.question for each in questions], asked.max_new_tokens)
-                metrics[when] |= grade(questions, answers[when], rouge=context.spec.evaluation.rouge)
+    models = before_and_after(context.config, context.base_model, context.paths.trained, is_lora=context.is_lora)
+    for when, loaded in models:
+        metrics[when] = score(loaded.model, rows, stage)
+        if asked and questions:
+            answers[when] = generate(loaded, [each.question for each in questions], asked.max_new_tokens)
+            metrics[when] |= grade(questions, answers[when], rouge=context.spec.evaluation.rouge)
     samples = [
         {
             "question": each.question,
@@ -100,4 +97,4 @@ def _problem(context: RunContext, row: GateRow) -> Problem:
 
 
 if __name__ == "__main__":
-    sys.exit(command(["evaluate"], sys.argv[1:]))
+    main("evaluate")

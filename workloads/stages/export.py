@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 from workloads.stages.context import RunContext
-from workloads.stages.runner import command
+from workloads.stages.runner import main
 from workloads.storage import manifest
 from workloads.storage.atomic import read_json, write_json
 from workloads.training.arguments import inference_arguments
@@ -30,7 +28,7 @@ def run(context: RunContext) -> dict[str, Any]:
     make_tokenizer_portable(staging)
     committed = manifest.commit(staging)
     shutil.rmtree(context.paths.export, ignore_errors=True)
-    os.replace(staging, context.paths.export)
+    staging.replace(context.paths.export)
     return {"folder": context.paths.export.name, "digest": committed.digest, "bytes": committed.size}
 
 
@@ -72,4 +70,4 @@ def make_tokenizer_portable(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(command(["export"], sys.argv[1:]))
+    main("export")

@@ -32,13 +32,18 @@ def explain(error: Exception, stage: str) -> TuneryError:
         return UnavailableError.of(
             f"This machine's memory was too small in {stage}.", "close other programs or use a machine with more"
         )
-    if isinstance(error, ValueError | AssertionError | ImportError) and _raised_by_parser(error):
+    if _passed_through(error, "llamafactory.hparams", "transformers.hf_argparser"):
         return InputError.of(
             f"LLaMA-Factory refuses this training config: {first_line}", f"change it as the message says; {_LOG}"
         )
-    return TuneryError(
-        Problem(f"{stage} failed: {type(error).__name__}: {first_line}", _LOG, code="unexpected")
-    )
+    if _passed_through(error, "llamafactory.data"):
+        return InputError.of(f"LLaMA-Factory cannot use this data: {first_line}", f"see `tunery check`; {_LOG}")
+    if _passed_through(error, "llamafactory.model.loader"):
+        return InputError.of(
+            f"The base model cannot be loaded: {first_line}",
+            f"see whether transformers loads it, and `tunery verify` whether it is whole; {_LOG}",
+        )
+    return TuneryError(Problem(f"{stage} failed: {type(error).__name__}: {first_line}", _LOG, code="unexpected"))
 
 
 def _is_disk_full(error: Exception, text: str) -> bool:
@@ -46,11 +51,11 @@ def _is_disk_full(error: Exception, text: str) -> bool:
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in text
 
 
-def _raised_by_parser(error: Exception) -> bool:
+def _passed_through(error: Exception, *packages: str) -> bool:
+    """Whether the exception came out of one of these packages."""
     trace = error.__traceback__
     while trace is not None:
-        module = trace.tb_frame.f_globals.get("__name__", "")
-        if module.startswith(("llamafactory.hparams", "transformers.hf_argparser")):
+        if str(trace.tb_frame.f_globals.get("__name__", "")).startswith(packages):
             return True
         trace = trace.tb_next
     return False

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from workloads.errors import InputError
-from workloads.hub import open_hub
-from workloads.hub.cache import cached
-from workloads.hub.interface import ModelReference
-from workloads.runtime import cache_dir
 from workloads.stages.context import RunContext
-from workloads.stages.runner import command
+from workloads.stages.runner import main
 from workloads.storage import manifest
 
 
@@ -29,6 +24,11 @@ def run(context: RunContext) -> dict[str, Any]:
                 file=folder,
             )
         return {"folder": str(folder), "revision": base.revision}
+    from workloads.hub import open_hub
+    from workloads.hub.cache import cached
+    from workloads.hub.interface import ModelReference
+    from workloads.runtime import cache_dir
+
     hub = open_hub()
     version = hub.resolve(ModelReference(ModelReference.parse(base.reference).name, base.revision))
     folder = cached(hub, version, cache_dir())
@@ -44,4 +44,4 @@ def intact(context: RunContext) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(command(["fetch"], sys.argv[1:]))
+    main("fetch")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 from workloads.errors import InputError
 from workloads.stages.context import RunContext
-from workloads.stages.runner import command
+from workloads.stages.runner import main
 from workloads.storage import manifest
 from workloads.training.arguments import preparation_stage, training_arguments
 
@@ -83,4 +82,4 @@ def _tokenize(context: RunContext) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(command(["prepare"], sys.argv[1:]))
+    main("prepare")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from workloads.errors import InputError
 from workloads.hub import open_hub
 from workloads.hub.interface import ModelReference
 from workloads.stages.context import RunContext
-from workloads.stages.runner import command
+from workloads.stages.runner import main
 
 
 def run(context: RunContext) -> dict[str, Any]:
@@ -63,4 +62,4 @@ def lineage(context: RunContext) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(command(["publish"], sys.argv[1:]))
+    main("publish")

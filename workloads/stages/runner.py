@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from filelock import FileLock, Timeout
 
@@ -86,7 +86,7 @@ def _report_failure(context: RunContext, stage: str, failure: TuneryError) -> No
 
 
 def command(stages: Sequence[str] | None, arguments: Sequence[str]) -> int:
-    """The entry point of ``python -m workloads.stages[.NAME] RUN_DIR``; returns the exit code.
+    """Runs stages as a process does; returns the exit code.
 
     Args:
         stages: the stages to run, or None for all that the spec asks for.
@@ -112,6 +112,16 @@ def command(stages: Sequence[str] | None, arguments: Sequence[str]) -> int:
             traceback.print_exception(error.__cause__)
         return int(error.exit_code)
     return int(ExitCode.OK)
+
+
+def main(*stages: str) -> NoReturn:
+    """What a stage module does when it is run: all stages of the spec when none is named."""
+    code = command(stages or None, sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code == ExitCode.PREEMPTED:
+        os._exit(code)  # the interpreter's own end takes torch more than a second of a short grace
+    sys.exit(code)
 
 
 def _only_one(context: RunContext) -> AbstractContextManager[Any]:

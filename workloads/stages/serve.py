@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Any
 
@@ -12,7 +11,7 @@ from workloads.hub.cache import cached
 from workloads.hub.interface import ModelReference
 from workloads.runtime import cache_dir
 from workloads.stages.context import RunContext
-from workloads.stages.runner import command
+from workloads.stages.runner import main
 
 
 def run(context: RunContext) -> dict[str, Any]:
@@ -54,4 +53,4 @@ def intact(_context: RunContext) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(command(["serve"], sys.argv[1:]))
+    main("serve")

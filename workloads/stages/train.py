@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from workloads.stages.context import RunContext
-from workloads.stages.runner import command
+from workloads.stages.runner import main
 from workloads.storage import manifest
 from workloads.training.worker import train
 
@@ -22,4 +21,4 @@ def intact(context: RunContext) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(command(["train"], sys.argv[1:]))
+    main("train")

@@ -73,15 +73,18 @@ class WorkerCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
         logs: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        if not state.is_world_process_zero or not logs or "train_runtime" in logs:
-            return
+        if not state.is_world_process_zero or not logs or "train_loss" in logs:
+            return  # the last one sums the training up; the events have it already
         now = self._clock()
-        numbers = {name: _finite(value) for name, value in logs.items() if isinstance(value, int | float)}
+        numbers = {
+            name: _finite(value)
+            for name, value in logs.items()
+            if isinstance(value, int | float) and not name.startswith(("train_", "num_input"))
+        }
         tokens = int(state.num_input_tokens_seen)
         if tokens > self._tokens and now > self._tokens_at:
             numbers["tokens_per_second"] = round((tokens - self._tokens) / (now - self._tokens_at), 1)
             self._tokens, self._tokens_at = tokens, now
-        numbers.pop("num_input_tokens_seen", None)
         self._events.append("log", step=state.global_step, max_steps=state.max_steps, **numbers)
         if "loss" in numbers:
             self._write_progress(state, numbers)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,19 +42,20 @@ def load(config: dict[str, Any], model: Path, adapter: Path | None = None) -> Lo
 
 def before_and_after(
     config: dict[str, Any], base: Path, trained: Path, *, is_lora: bool
-) -> Iterator[tuple[str, LoadedModel, AbstractContextManager[Any]]]:
-    """Yields ``("before", model, context)`` and ``("after", model, context)``; use each inside its context.
+) -> Iterator[tuple[str, LoadedModel]]:
+    """Yields ``("before", model)`` and then ``("after", model)``; be done with one before asking for the next.
 
-    A LoRA adapter is switched off for "before", so the base weights are loaded once. A reward model has no
-    "before": its value head does not exist yet.
+    A LoRA adapter is put on the base model after "before", so the base weights are loaded once. A reward model has
+    no "before": its value head does not exist yet.
     """
-    is_reward_model = config.get("stage") == "rm"
-    if is_lora:
-        loaded = load({**config, "finetuning_type": "lora"}, base, trained)
-        if not is_reward_model:
-            yield "before", loaded, loaded.model.disable_adapter()
-        yield "after", loaded, nullcontext()
+    if config.get("stage") == "rm":
+        yield "after", load(config, base if is_lora else trained, trained if is_lora else None)
         return
-    if not is_reward_model:
-        yield "before", load(config, base), nullcontext()
-    yield "after", load(config, trained), nullcontext()
+    before = load(config, base)
+    yield "before", before
+    if is_lora:
+        from peft import PeftModel
+
+        yield "after", replace(before, model=PeftModel.from_pretrained(before.model, trained).eval())
+    else:
+        yield "after", load(config, trained)

@@ -41,15 +41,17 @@ def score(model: Any, rows: Sequence[dict[str, Any]], stage: str, batch_size: in
     if stage == "dpo":
         chosen_sums = list(_log_likelihoods(model, _pairs(rows, "chosen_"), batch_size))
         rejected_sums = list(_log_likelihoods(model, _pairs(rows, "rejected_"), batch_size))
-        accuracy = _share([total for total, _ in chosen_sums], [total for total, _ in rejected_sums])
-        return {**_loss(chosen_sums), "preference_accuracy": accuracy}
+        # A token's mean, not the sum: otherwise the shorter answer wins whatever it says.
+        means = ([total / max(count, 1) for total, count in sums] for sums in (chosen_sums, rejected_sums))
+        return {**_loss(chosen_sums), "preference_accuracy": _share(*means)}
     if stage == "kto":
         rows = [row for row in rows if row["kto_tags"]]
     return _loss(_log_likelihoods(model, _pairs(rows, ""), batch_size))
 
 
 def _pairs(rows: Iterable[dict[str, Any]], prefix: str) -> list[tuple[list[int], list[int]]]:
-    return [(row[f"{prefix}input_ids"], row[f"{prefix}labels"]) for row in rows]
+    # Pre-training data has no labels: every token is learnt.
+    return [(row[f"{prefix}input_ids"], row.get(f"{prefix}labels", row[f"{prefix}input_ids"])) for row in rows]
 
 
 def _loss(sums: Iterable[tuple[float, int]]) -> dict[str, float]:

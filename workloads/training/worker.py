@@ -6,7 +6,6 @@ So the worker chooses the checkpoint, and success means that the last step was r
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -119,5 +118,5 @@ def _collect(paths: RunPaths) -> str:
         )
     committed = manifest.commit(staging)
     shutil.rmtree(paths.trained, ignore_errors=True)
-    os.replace(staging, paths.trained)
+    staging.replace(paths.trained)
     return committed.digest

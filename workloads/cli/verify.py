@@ -1,0 +1,39 @@
+"""``tunery verify``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from workloads.cli.output import console, print_json
+
+
+def verify(
+    model: Annotated[str, typer.Argument(help="NAME@VERSION; the newest version when only NAME.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Recompute every digest of a model version.
+
+    Reads every byte of the model, and its lineage. Ends with 70 when something is damaged, and lists all of it.
+
+    Example: tunery verify support-bot@production
+    """
+    from workloads.cli.transfer import byte_bar
+    from workloads.errors import TuneryError
+    from workloads.hub import open_hub
+    from workloads.hub.interface import ModelReference
+
+    hub = open_hub()
+    version = hub.resolve(ModelReference.parse(model))
+    with byte_bar("verifying", version.size) as advance:
+        problems = hub.verify(version, advance)
+    if problems:
+        raise TuneryError(problems)
+    files = len(hub.manifest(version).files)
+    if as_json:
+        print_json({"ok": True, "files": files, **version.as_dict()})
+        return
+    console().print(
+        f"{version.reference} is whole: {files} files, {version.size:,} bytes, sha256:{version.digest}", markup=False
+    )

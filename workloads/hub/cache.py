@@ -1,0 +1,89 @@
+"""The base model cache: a verified copy of a model version on this machine, made once.
+
+``CACHE/models/REVISION/`` counts when its manifest, written last, has the version's digest. Hashing gigabytes again
+for every run would cost more than the fetch stage may, so a copy is believed while no file has changed since its
+manifest was written; otherwise it is hashed again, and what is damaged goes to ``CACHE/damaged/REVISION/``.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from workloads.errors import InputError
+from workloads.hub.disk import disk_errors
+from workloads.hub.folder import visible_files
+from workloads.hub.interface import Hub, ModelVersion, Progress
+from workloads.runtime import ENV_CACHE
+from workloads.storage import manifest as manifests
+from workloads.storage.atomic import write_json
+from workloads.storage.manifest import MANIFEST_NAME, Manifest
+
+_log = logging.getLogger(__name__)
+
+
+def cached(hub: Hub, version: ModelVersion, cache_root: Path, on_bytes: Progress | None = None) -> Path:
+    """The folder of a verified copy of ``version``, fetched when there is none.
+
+    Processes that want the same version wait for one of them to fetch it. A copy that is there and unchanged needs
+    neither the hub nor a writable cache.
+
+    Args:
+        on_bytes: hears of the bytes of a fetch; nothing is called when the copy is there.
+    """
+    folder = cache_root / "models" / version.revision
+    with disk_errors(cache_root, ENV_CACHE):
+        if _unchanged(folder, version.digest):
+            return folder
+        from filelock import FileLock
+
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{folder.name}.lock")):
+            recorded = _recorded(folder, version.digest)
+            if recorded is None or not _unchanged(folder, version.digest):
+                if recorded is not None and _sound(folder, recorded, cache_root / "damaged" / version.revision):
+                    write_json(folder / MANIFEST_NAME, recorded.as_dict())  # its time is what _unchanged goes by
+                else:
+                    hub.fetch(version, folder, on_bytes)
+    return folder
+
+
+def _recorded(folder: Path, digest: str) -> Manifest | None:
+    """The manifest in ``folder`` when it is that of the version."""
+    recorded = manifests.read(folder)
+    return recorded if recorded is not None and recorded.digest == digest else None
+
+
+def _unchanged(folder: Path, digest: str) -> bool:
+    """Whether the copy is whole and no file has been touched since its manifest was written.
+
+    The change time counts as well as the modification time, since the latter can be set back. A file as old as the
+    manifest may have changed in the same tick of the file system's clock, so it does not pass.
+    """
+    recorded = _recorded(folder, digest)
+    if recorded is None:
+        return False
+    try:
+        if {(file.path, file.size) for file in visible_files(folder)} != {(e.path, e.size) for e in recorded.files}:
+            return False
+    except InputError:
+        return False
+    written = (folder / MANIFEST_NAME).stat().st_mtime_ns
+    states = [(folder / entry.path).stat() for entry in recorded.files]
+    return all(max(state.st_mtime_ns, state.st_ctime_ns) < written for state in states)
+
+
+def _sound(folder: Path, recorded: Manifest, damaged: Path) -> bool:
+    """Hashes the copy again; files that are not as recorded are moved to ``damaged``, where a person can look."""
+    expected = {entry.path: entry.sha256 for entry in recorded.files}
+    present = [file.path for file in visible_files(folder)]
+    wrong = [path for path in present if expected.get(path) != manifests.sha256_file(folder / path)]
+    if wrong:
+        # The copy stops counting before the first file leaves it.
+        (folder / MANIFEST_NAME).unlink()
+    for path in wrong:
+        (damaged / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).replace(damaged / path)
+    if wrong:
+        _log.warning("The cached copy in %s was damaged (%s); see %s.", folder, ", ".join(wrong), damaged)
+    return not wrong and len(present) == len(expected)
