@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
+
+from workloads.runtime import RunPaths
 
 # Before torch is imported anywhere: two test processes on two cores, each with its own threads, only wait.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -56,3 +62,66 @@ def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     monkeypatch.setenv("TUNERY_RUNS", str(tmp_path / "runs"))
     monkeypatch.delenv("TUNERY_API_KEY", raising=False)
     yield
+
+
+MakeRun = Callable[..., RunPaths]
+
+
+@pytest.fixture
+def make_run(built_tiny_model: Path, tmp_path: Path) -> MakeRun:
+    """Makes a run on the tiny model: ``make_run({key: value of the training config}, {part of the run spec})``."""
+
+    def make(config: dict[str, Any] | None = None, spec: dict[str, Any] | None = None) -> RunPaths:
+        from workloads.engines.create import create, plan
+        from workloads.run_spec_loader import load_run_spec
+        from workloads.runtime import runs_dir
+
+        folder = tmp_path / "project"
+        folder.mkdir(exist_ok=True)
+        rows = [{"instruction": f"Say {n}.", "input": "", "output": f"It is {n}."} for n in range(64)]
+        (folder / "numbers.json").write_text(json.dumps(rows))
+        (folder / "dataset_info.json").write_text(json.dumps({"numbers": {"file_name": "numbers.json"}}))
+        questions = [{"question": f"Say {n}.", "answer": f"It is {n}."} for n in range(4)]
+        (folder / "questions.jsonl").write_text("\n".join(json.dumps(each) for each in questions))
+        training = {
+            "model_name_or_path": str(built_tiny_model),
+            "stage": "sft",
+            "do_train": True,
+            "finetuning_type": "lora",
+            "dataset": "numbers",
+            "dataset_dir": str(folder),
+            "template": "qwen",
+            "cutoff_len": 64,
+            "output_dir": "saves/x",
+            "per_device_train_batch_size": 4,
+            "learning_rate": 1e-3,
+            "max_steps": 12,
+            "save_steps": 4,
+            "logging_steps": 1,
+            "val_size": 0.1,
+        }
+        values = {"name": "test", "training": training | (config or {}), **(spec or {})}
+        path = folder / "run.yaml"
+        path.write_text(json.dumps(values))
+        return create(plan(load_run_spec(path)), runs_dir())
+
+    return make
+
+
+@pytest.fixture
+def start_run() -> Iterator[Callable[[RunPaths], subprocess.Popen[bytes]]]:
+    """Starts the stages of a run as a process of its own; what still runs when the test ends is killed."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(paths: RunPaths, *stage: str) -> subprocess.Popen[bytes]:
+        module = ".".join(["workloads.stages", *stage])
+        paths.log.parent.mkdir(exist_ok=True)
+        with paths.log.open("ab") as log:
+            process = subprocess.Popen([sys.executable, "-m", module, str(paths.root)], stdout=log, stderr=log)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
