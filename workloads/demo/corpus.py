@@ -34,6 +34,12 @@ _DIARY = (
     "{day}: {s} in {n} was slow for {k}0 minutes. The log of those {k}0 minutes went to the {team} team.",
     "A release of {s} went to {n} on {day}. {k} pods were replaced, {k} pods are new.",
 )
+_TALLIES = (
+    "{s} in {n}: {k} of {k} pods ready, {k} old, {k} new, {k} wanted.",
+    "Wanted {k}, ready {k}, old {k}: {k} pods of {s} in {n}.",
+    "Read {k}0 lines of {k}0, kept {k}0 of {k}0, in {n}.",
+)
+"""Lines with one number again and again: from these the model learns to copy numbers."""
 _TALK = (
     ("Who looks after {s} in {n}?", "The {team} team looks after {s} in {n}."),
     ("Is {s} in {n} healthy?", "On {day} the {s} service in {n} was healthy."),
@@ -61,6 +67,7 @@ def documents(seed: int) -> Iterator[str]:
             purpose = made.intent.purpose.format(k=made.count)
             yield f"Handbook, {made.service} in {made.namespace}. To {purpose}, type: {made.answer}"
             yield _fill(chance.choice(_DIARY), chance)
+            yield _fill(chance.choice(_TALLIES), chance)
             question, answer = chance.choice(_TALK)
             filled = _fill(f"{question}\0{answer}", chance).split("\0")
             yield conversation(filled[0], filled[1])

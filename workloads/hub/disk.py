@@ -48,7 +48,7 @@ def _explained(error: OSError, place: Path, setting: str) -> TuneryError:
         )
     if error.errno in _NOT_A_FOLDER:
         return InputError.of("It is not a folder.", f"remove or rename it, {elsewhere}", file=file)
-    return UnavailableError.of(f"The disk fails: {error.strerror or error}.", "run it again", file=file)
+    return UnavailableError.of(f"The disk fails: {error.strerror or error}.", f"run it again, {elsewhere}", file=file)
 
 
 def check_space(folder: Path, needed: int, setting: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import HTTPException
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from workloads.serving.interface import Completion
 
@@ -59,18 +59,30 @@ class ApiError(HTTPException):
         return special.get(self.status_code, "invalid_request_error" if self.status_code < 500 else "server_error")
 
 
+def _encodable(text: str) -> str:
+    """JSON can escape half of a surrogate pair, which is no character and fails in every tokenizer."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("half of a surrogate pair is not text") from error
+    return text
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
+
+
 class TextPart(BaseModel):
     """One part of a message's content; only text is understood."""
 
-    type: str
-    text: str = ""
+    type: Text
+    text: Text = ""
 
 
 class ChatMessage(BaseModel):
     """One turn of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[TextPart]
+    content: Text | list[TextPart]
 
     def plain(self, place: str) -> dict[str, str]:
         """Role and text as an engine wants them; ``place`` names the message in an error."""
@@ -92,7 +104,7 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
-Stop = Annotated[str, Field(min_length=1, max_length=256)]
+Stop = Annotated[Text, Field(min_length=1, max_length=256)]
 
 
 class ChatRequest(BaseModel):
@@ -100,7 +112,7 @@ class ChatRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    model: str
+    model: Text
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1024)]
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -118,7 +130,7 @@ class ChatRequest(BaseModel):
             if name in _WITHOUT_EFFECT:
                 continue
             if name not in _NEUTRAL:
-                raise ApiError(400, _unknown(name, type(self).model_fields), "unknown_parameter", name)
+                raise ApiError(400, _unknown(name, type(self).model_fields), "unknown_parameter", ascii(name)[1:-1])
             if value is not None and value not in _NEUTRAL[name]:
                 raise ApiError(422, f"this server does not support {name!r}", "unsupported", name)
         return self

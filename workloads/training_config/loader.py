@@ -162,7 +162,7 @@ def _load_yaml(path: Path, text: str) -> tuple[dict[str, Any], dict[str, int]]:
             node = loader.get_single_node()
             if not isinstance(node, yaml.MappingNode) or not node.value:
                 raise _not_a_mapping(path, None if node is None else loader.construct_document(node))
-            repeated = list(_repeated_keys(node, []))
+            repeated = list(_repeated_keys(node, (), set()))
             if repeated:
                 raise InputError([_repeated(path, name, line) for name, line in repeated])
             lines = {str(key.value): key.start_mark.line + 1 for key, _ in node.value if key.tag != _MERGE_TAG}
@@ -180,10 +180,13 @@ def _load_yaml(path: Path, text: str) -> tuple[dict[str, Any], dict[str, int]]:
         raise _syntax_error(path, str(error), None) from None
 
 
-def _repeated_keys(node: yaml.Node, parents: list[yaml.Node]) -> Iterator[tuple[str, int]]:
-    """Every key that a mapping names again, at any depth, with its line."""
-    if any(node is parent for parent in parents):
+def _repeated_keys(node: yaml.Node, parents: tuple[yaml.Node, ...], done: set[yaml.Node]) -> Iterator[tuple[str, int]]:
+    """Every key that a mapping names again, at any depth, with its line; a node with aliases is looked at once."""
+    if node in parents:
         raise yaml.MarkedYAMLError(problem="an alias contains itself", problem_mark=node.start_mark)
+    if node in done:
+        return
+    parents = (*parents, node)
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
@@ -191,10 +194,11 @@ def _repeated_keys(node: yaml.Node, parents: list[yaml.Node]) -> Iterator[tuple[
                 if key.value in seen:
                     yield key.value, key.start_mark.line + 1
                 seen.add(key.value)
-            yield from _repeated_keys(value, [*parents, node])
+            yield from _repeated_keys(value, parents, done)
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:
-            yield from _repeated_keys(value, [*parents, node])
+            yield from _repeated_keys(value, parents, done)
+    done.add(node)
 
 
 def _repeated(path: Path, name: str, line: int | None) -> Problem:

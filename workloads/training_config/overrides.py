@@ -30,7 +30,9 @@ def apply_overrides(config: LoadedConfig, overrides: Sequence[str]) -> LoadedCon
         name, equals, written = text.partition("=")
         names = name.strip().split(".")
         if not equals or not all(names):
-            problems.append(_problem(name or None, f"{text!r} is not key=value.", "write for example learning_rate=5e-5"))
+            problems.append(
+                _problem(name or None, f"{text!r} is not key=value.", "write for example learning_rate=5e-5")
+            )
             continue
         try:
             value = parse_value(written)
@@ -46,11 +48,15 @@ def apply_overrides(config: LoadedConfig, overrides: Sequence[str]) -> LoadedCon
 
 
 def _put(values: dict[str, Any], names: Sequence[str], value: Any) -> None:
-    for name in names[:-1]:
+    """Sets a value at a place; a mapping is merged into one that is there."""
+    name, *rest = names
+    if rest or isinstance(value, dict):
         if not isinstance(values.get(name), dict):
             values[name] = {}
-        values = values[name]
-    values[names[-1]] = value
+        for inner, each in [(rest, value)] if rest else [([key], each) for key, each in value.items()]:
+            _put(values[name], inner, each)
+    else:
+        values[name] = value
 
 
 def _problem(key: str | None, message: str, fix: str) -> Problem:
