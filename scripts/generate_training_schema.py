@@ -54,6 +54,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
 WORD_LISTS = ("fsdp", "debug")  # one string with several words: transformers/training_args.py
 UNSETTABLE = ("parallelism_config",)  # an object that no file can hold
 
+PARTS = ("model", "data", "training", "method", "generation")
+"""What the dataclasses of LLaMA-Factory are about, in its parser's order."""
+
 _JSON_TYPES: dict[Any, str] = {
     bool: "boolean",
     int: "integer",
@@ -72,11 +75,11 @@ def build() -> dict[str, Any]:
     from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
     properties: dict[str, Any] = {}
-    for dataclass_type in _TRAIN_ARGS:
+    for part, dataclass_type in zip(PARTS, _TRAIN_ARGS, strict=True):
         hints = get_type_hints(dataclass_type)
         for field in dataclasses.fields(dataclass_type):
             if field.init and field.name not in UNSETTABLE:
-                properties[field.name] = _describe(field, hints[field.name])
+                properties[field.name] = {**_describe(field, hints[field.name]), "x-part": part}
     comma_lists = _comma_lists()
     for key in comma_lists:
         properties[key]["type"].append("array")

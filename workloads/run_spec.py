@@ -113,7 +113,7 @@ class Publish(Spec):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$")]
     """The model's name in the hub."""
-    aliases: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,38}$")], ...] = ("candidate",)
+    aliases: tuple[Annotated[str, Field(pattern=r"^(?!v\d+$)[a-z][a-z0-9-]{0,38}$")], ...] = ("candidate",)
     """Aliases to point at the new version."""
 
 

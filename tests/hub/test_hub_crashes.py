@@ -75,6 +75,21 @@ def test_a_fetch_killed_at_any_step_does_not_count_and_goes_on(started, killed_b
     assert steps > 6, "the fetch has fewer steps than it must"
 
 
+def test_a_fetch_over_another_version_leaves_no_manifest_that_lies(hub, make_folder, killed_before, tmp_path):
+    first = hub.publish(make_folder(OLD), "model", lineage={})
+    second = hub.publish(
+        make_folder({name: content[::-1] + b"!" for name, content in OLD.items()}), "model", lineage={}
+    )
+    for steps in itertools.count():
+        folder = tmp_path / f"copy-{steps}"
+        hub.fetch(first, folder)
+        killed = killed_before(steps, lambda folder=folder: hub.fetch(second, folder))
+        assert manifest.read(folder) is None or manifest.damage(folder) == []
+        if not killed:
+            break
+    assert manifest.read(folder).digest == second.digest
+
+
 def test_two_publishers_of_different_bytes_get_two_versions(hub, make_folder, at_once):
     folders = [make_folder(OLD), make_folder(NEW)]
     at_once(*(lambda f=f: hub.publish(f, "model", lineage={}, aliases=["candidate"]) for f in folders))

@@ -63,8 +63,7 @@ class EchoEngine:
                     return Completion(" ".join(said), len(messages), at + 1, "cancelled")
             if word == "explode":
                 raise RuntimeError("a secret of the inside")
-        reason = "length" if len(said) < len(words) else "stop"
-        return Completion(" ".join(said), len(messages), len(said), reason)
+        return Completion(" ".join(said), len(messages), len(said), "length" if len(said) < len(words) else "stop")
 
 
 @pytest.fixture

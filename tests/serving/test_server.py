@@ -22,7 +22,7 @@ from workloads.serving.server import bind, run_server, serving
 CHAT = "/v1/chat/completions"
 
 
-def ask(text: str = "one two three", **more: Any) -> dict[str, Any]:
+def ask(text: str = "one two three", /, **more: Any) -> dict[str, Any]:
     return {"model": "demo", "messages": [{"role": "user", "content": text}]} | more
 
 
@@ -111,7 +111,7 @@ def test_a_model_that_does_not_load_stops_the_server_with_its_error() -> None:
 
 _DRAINING = """
 import sys
-from tests_engine import EchoEngine
+from echo_engine import EchoEngine
 from workloads.serving.app import create_app
 from workloads.serving.server import address, bind, run_server
 
@@ -129,7 +129,7 @@ print("ended", flush=True)
 
 
 def test_sigterm_lets_an_accepted_request_end_and_takes_no_other(tmp_path: Path, repository: Path) -> None:
-    (tmp_path / "tests_engine.py").write_text((Path(__file__).parent / "conftest.py").read_text())
+    (tmp_path / "echo_engine.py").write_text((Path(__file__).parent / "conftest.py").read_text())
     environ = os.environ | {"PYTHONPATH": f"{repository}{os.pathsep}{tmp_path}"}
     with (
         subprocess.Popen(

@@ -12,12 +12,15 @@ from workloads.errors import Problem, TuneryError
 if TYPE_CHECKING:
     from rich.console import Console
 
+_WIDTH_OF_A_PIPE = 1000  # rich assumes 80 columns, which would break lines and table rows that a program reads
+
 
 def console(*, stderr: bool = False) -> Console:
     """A console that obeys ``NO_COLOR`` and prints plain text when it is not a terminal."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else _WIDTH_OF_A_PIPE)
 
 
 def print_json(value: Any) -> None:

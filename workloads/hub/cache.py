@@ -78,9 +78,6 @@ def _sound(folder: Path, recorded: Manifest, damaged: Path) -> bool:
     expected = {entry.path: entry.sha256 for entry in recorded.files}
     present = [file.path for file in visible_files(folder)]
     wrong = [path for path in present if expected.get(path) != manifests.sha256_file(folder / path)]
-    if wrong:
-        # The copy stops counting before the first file leaves it.
-        (folder / MANIFEST_NAME).unlink()
     for path in wrong:
         (damaged / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).replace(damaged / path)

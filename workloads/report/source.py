@@ -14,6 +14,7 @@ from workloads.runtime import STAGES, RunPaths
 from workloads.storage.atomic import read_json
 
 _YEAR_9999 = 253_402_300_800.0
+_MOST_STEPS = 1e12
 _TOO_LARGE = 1e30  # as good as infinite for a reader, and differences of larger numbers overflow the scales
 _NOT_IN_HTML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -33,8 +34,9 @@ class Event:
 
     @property
     def step(self) -> float | None:
-        """The training step that the event is about."""
-        return number(self.fields.get("step"))
+        """The training step that the event is about; None when there is none that a training can reach."""
+        step = number(self.fields.get("step"))
+        return step if step is not None and 0 <= step < _MOST_STEPS else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from workloads.errors import InputError
+from workloads.errors import InputError, TuneryError
 from workloads.hub import open_hub
 from workloads.hub.interface import ModelReference
 from workloads.stages.context import RunContext
@@ -28,7 +28,7 @@ def intact(context: RunContext) -> bool:
     outputs = context.outputs("publish")
     try:
         return open_hub().resolve(ModelReference.parse(outputs["reference"])).revision == outputs["revision"]
-    except InputError:
+    except TuneryError:  # gone, or damaged: publishing again mends both
         return False
 
 

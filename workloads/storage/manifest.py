@@ -75,12 +75,13 @@ def sha256_file(path: Path, on_bytes: Callable[[int], None] | None = None) -> st
 
 
 def scan(folder: Path) -> Manifest:
-    """Hashes every regular file under ``folder`` except the manifest and hidden temporary files."""
+    """Hashes every regular file under ``folder`` except the manifest and what is hidden or in a hidden folder."""
     entries = []
     for path in sorted(folder.rglob("*")):
-        if path.name == MANIFEST_NAME or path.name.startswith(".") or not path.is_file():
-            continue
         name = path.relative_to(folder).as_posix()
+        hidden = any(part.startswith(".") for part in PurePosixPath(name).parts)
+        if hidden or path.name == MANIFEST_NAME or not path.is_file():
+            continue
         entries.append(FileEntry(name, path.stat().st_size, sha256_file(path)))
     return Manifest(tuple(sorted(entries, key=lambda f: f.path)))
 
