@@ -15,6 +15,9 @@ Scalar = bool | int | float | str | None
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
 """A run's name becomes part of Kubernetes object names, so it is a short DNS label."""
 
+ALIAS_PATTERN = r"^([a-uw-z][a-z0-9-]*|v|v[0-9]*[a-z-][a-z0-9-]*)$"
+"""A lower-case word; ``v1``, ``v2``, ... are versions."""
+
 METRICS: dict[str, bool] = {
     "loss": False,
     "perplexity": False,
@@ -113,7 +116,7 @@ class Publish(Spec):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$")]
     """The model's name in the hub."""
-    aliases: tuple[Annotated[str, Field(pattern=r"^(?!v\d+$)[a-z][a-z0-9-]{0,38}$")], ...] = ("candidate",)
+    aliases: tuple[Annotated[str, Field(pattern=ALIAS_PATTERN, max_length=39)], ...] = ("candidate",)
     """Aliases to point at the new version."""
 
 

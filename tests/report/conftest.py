@@ -6,14 +6,15 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from workloads.report import write_report
 from workloads.runtime import RunPaths
-from workloads.storage.atomic import write_json
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -29,6 +30,12 @@ class RunWriter:
         self.paths = RunPaths(root)
         self.now = START
 
+    @staticmethod
+    def write(path: Path, value: Any) -> None:
+        """A JSON file in ASCII, which can hold what UTF-8 cannot."""
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(value), encoding="ascii")
+
     def event(self, event: str, after: float = 0.0, **fields: Any) -> None:
         """Lets ``after`` seconds pass and appends an event."""
         self.now += after
@@ -43,7 +50,7 @@ class RunWriter:
 
     def mark(self, stage: str, **outputs: Any) -> None:
         """The marker of a finished stage."""
-        write_json(self.paths.marker(stage), {"stage": stage, "outputs": outputs}, durable=False)
+        self.write(self.paths.marker(stage), {"stage": stage, "outputs": outputs})
 
     def logs(self, first: int, last: int, most: int = 60) -> None:
         """One log a step, half a second each, of a loss that falls."""
@@ -65,7 +72,12 @@ class RunWriter:
             "id": "demo-3f2a91c07b",
             "name": "demo",
             "created": "2026-02-02T02:40:00+00:00",
-            "spec": {"name": "demo", "team": "platform", "publish": {"name": "tunery/demo"}, "serve": {"question": "Hi"}},
+            "spec": {
+                "name": "demo",
+                "team": "platform",
+                "publish": {"name": "tunery/demo"},
+                "serve": {"question": "Hi"},
+            },
             "config_digest": "a" * 64,
             "base": {"model": "tunery/tiny", "revision": "b" * 40, "reference": "tunery/tiny@v1", "folder": None},
             "datasets": [{"name": "operations", "file": "/somewhere/train.jsonl", "sha256": "c" * 64, "rows": 600}],
@@ -74,7 +86,7 @@ class RunWriter:
             "git_commit": "d" * 40,
             "seed": 42,
         }
-        write_json(self.paths.record, value | changes, durable=False)
+        self.write(self.paths.record, value | changes)
 
     def evaluate(self, **changes: Any) -> None:
         """evaluation.json of a run whose gate passes."""
@@ -103,7 +115,7 @@ class RunWriter:
             "questions": {"count": 200},
             "held_out": {"rows": 120},
         }
-        write_json(self.paths.evaluation, value | changes, durable=False)
+        self.write(self.paths.evaluation, value | changes)
 
     def whole(self) -> Path:
         """A published run that was stopped once and killed once on its way; returns its directory."""
@@ -148,10 +160,58 @@ class RunWriter:
         self.event("stage_started", stage="train")
 
 
+class Page(HTMLParser):
+    """A page that was parsed: every element, attribute and text in order, and what is wrong with its nesting."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.texts: list[str] = []
+        self.faults: list[str] = []
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        self.faults += [f"<{tag}> is not closed" for tag in self._open]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_startendtag(tag, attrs)
+        if tag not in ("meta", "br", "link", "img", "input"):
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self._open or self._open.pop() != tag:
+            self.faults.append(f"</{tag}> closes nothing")
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        """All text, with runs of white space as one space."""
+        return " ".join("".join(self.texts).split())
+
+
+@pytest.fixture(scope="session")
+def new_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], RunWriter]:
+    """Makes an empty run directory to fill."""
+    return lambda: RunWriter(tmp_path_factory.mktemp("run"))
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> RunWriter:
+def run(new_run: Callable[[], RunWriter]) -> RunWriter:
     """An empty run directory to fill."""
-    return RunWriter(tmp_path / "run")
+    return new_run()
+
+
+@pytest.fixture(scope="session")
+def page_of() -> Callable[[RunWriter], Page]:
+    """Writes a run's report and parses it."""
+    return lambda run: Page(write_report(run.paths.root).read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")
@@ -177,6 +237,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
         "--disable-background-networking",
         "--disable-component-update",
         "--disable-sync",
+        "--hide-scrollbars",  # they would take a part of each width that a test asks for
         f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
     ):
         options.add_argument(argument)

@@ -65,7 +65,7 @@ def documents(seed: int) -> Iterator[str]:
         for _ in INTENTS:
             made = next(requests)
             purpose = made.intent.purpose.format(k=made.count)
-            yield f"Handbook, {made.service} in {made.namespace}. To {purpose}, type: {made.answer}"
+            yield f"Handbook, {made.service} in {made.namespace}. To {purpose}, type:\n{made.answer}"
             yield _fill(chance.choice(_DIARY), chance)
             yield _fill(chance.choice(_TALLIES), chance)
             question, answer = chance.choice(_TALK)

@@ -76,13 +76,17 @@ def draw_time_bar(source: RunSource, timeline: Timeline) -> TimeBar | None:
 
     named = dict.fromkeys((*source.planned, *(span.stage for span in timeline.spans)))
     return TimeBar(
-        lanes=tuple(_lane(stage, [span for span in timeline.spans if span.stage == stage], position) for stage in named),
+        lanes=tuple(
+            _lane(stage, [span for span in timeline.spans if span.stage == stage], position) for stage in named
+        ),
         stops=tuple(
             Bar(position(stop.start), position(stop.end) - position(stop.start), "stop", duration(stop.seconds))
             for stop in timeline.stops
         ),
         ticks=_ticks(timeline, worked, position),
-        outcomes=tuple((outcome.value, _WORDS[outcome]) for outcome in dict.fromkeys(s.outcome for s in timeline.spans)),
+        outcomes=tuple(
+            (outcome.value, _WORDS[outcome]) for outcome in dict.fromkeys(s.outcome for s in timeline.spans)
+        ),
     )
 
 

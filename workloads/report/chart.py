@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from workloads.report.curves import MOST_POINTS, Point, Series, thin
 from workloads.report.formats import figure
@@ -167,10 +168,10 @@ def _readouts(series: Sequence[tuple[str, Series]], scale: Scale) -> tuple[Reado
     steps = sorted(said)
     steps = steps[:: math.ceil(len(steps) / _MOST_READOUTS) or 1]
     at = [_percent(scale(step)) for step in steps]
-    borders = [0.0, *((a + b) / 2 for a, b in zip(at, at[1:], strict=False)), 100.0]
+    borders = [0.0, *((a + b) / 2 for a, b in pairwise(at)), 100.0]
     return tuple(
         Readout(left, right - left, x, f"step {figure(step)}: " + ", ".join(said[step]))
-        for step, x, left, right in zip(steps, at, borders, borders[1:], strict=False)
+        for step, x, (left, right) in zip(steps, at, pairwise(borders), strict=True)
     )
 
 

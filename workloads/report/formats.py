@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+_SPACE = "\N{NO-BREAK SPACE}"
+"""Between a number and its unit, so that no line ends between them."""
 _FRACTIONS = ("exact_match", "rouge1", "rougeL", "preference_accuracy")
 _LABELS = {
     "loss": "Loss",
@@ -18,26 +20,26 @@ _LABELS = {
 def duration(seconds: float) -> str:
     """``0.42 s``, ``12.3 s``, ``3 min 05 s``, ``2 h 03 min`` or ``4 d 05 h``."""
     if seconds < 9.995:
-        return f"{seconds:.2f} s"
+        return f"{seconds:.2f}{_SPACE}s"
     if seconds < 59.95:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}{_SPACE}s"
     whole = round(seconds)
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
+        return f"{whole // 60}{_SPACE}min{_SPACE}{whole % 60:02d}{_SPACE}s"
     minutes = round(seconds / 60)
     if minutes < 24 * 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
+        return f"{minutes // 60}{_SPACE}h{_SPACE}{minutes % 60:02d}{_SPACE}min"
     hours = round(seconds / 3600)
-    return f"{hours // 24} d {hours % 24:02d} h"
+    return f"{hours // 24}{_SPACE}d{_SPACE}{hours % 24:02d}{_SPACE}h"
 
 
 def short_duration(seconds: float) -> str:
     """A round duration for an axis: ``0``, ``0.5 s``, ``20 s``, ``1 min 30 s``, ``2 h``."""
     if seconds < 60:
-        return f"{seconds:g} s" if seconds else "0"
+        return f"{seconds:g}{_SPACE}s" if seconds else "0"
     whole = round(seconds)
     parts = (whole // 86400, "d"), (whole % 86400 // 3600, "h"), (whole % 3600 // 60, "min"), (whole % 60, "s")
-    return " ".join(f"{count} {unit}" for count, unit in parts if count)
+    return _SPACE.join(f"{count}{_SPACE}{unit}" for count, unit in parts if count)
 
 
 def moment(seconds: float) -> str:
@@ -49,9 +51,9 @@ def size(count: float) -> str:
     """Bytes as ``512 B``, ``1.4 MB`` or ``16 GB``, in powers of 1000."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 999.5:
-            return f"{count:.3g} {unit}"
+            return f"{count:.3g}{_SPACE}{unit}"
         count /= 1000
-    return f"{count:,.3g} TB"
+    return f"{figure(count)}{_SPACE}TB"
 
 
 def figure(value: float) -> str:
@@ -71,11 +73,11 @@ def metric_label(name: str) -> str:
 
 def metric_value(name: str, value: float) -> str:
     """A metric as a percentage where it is a fraction of something, else as a number."""
-    return f"{value * 100:.1f} %" if name in _FRACTIONS else figure(value)
+    return f"{value * 100:.1f}{_SPACE}%" if name in _FRACTIONS else figure(value)
 
 
 def metric_change(name: str, change: float) -> str:
     """A signed difference of two values of a metric; of fractions in percentage points."""
     sign = "+" if change > 0 else "\N{MINUS SIGN}" if change < 0 else "\N{PLUS-MINUS SIGN}"
-    amount = f"{abs(change) * 100:.1f} points" if name in _FRACTIONS else figure(abs(change))
+    amount = f"{abs(change) * 100:.1f}{_SPACE}points" if name in _FRACTIONS else figure(abs(change))
     return f"{sign}{amount}"

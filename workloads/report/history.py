@@ -71,7 +71,8 @@ def _row(event: Event, after: str, furthest: float) -> Happening | None:
             return Happening(after, "stop", f"Stopped at step {step}", "it was told to stop and saved first")
         case "resumed":
             again = max(0.0, furthest - (event.step or 0.0))
-            words = f"from {text(event.fields.get('checkpoint'))}; {figure(again)} steps to do again"
+            steps = f"{figure(again)} step{'s' if again != 1 else ''}" if again else "nothing"
+            words = f"from {text(event.fields.get('checkpoint'))}; {steps} to do again"
             return Happening(after, "go", f"Resumed at step {step}", words)
         case "checkpoint_damaged":
             reasons = event.fields.get("reasons")

@@ -6,7 +6,9 @@ import re
 from typing import Any
 
 _SECRET_KEY = re.compile(r"(^|_)(token|password|secret|api_key|access_key|credentials?)$", re.IGNORECASE)
-_SECRET_VALUE = re.compile(r"(hf_[A-Za-z0-9]{20,}|AKC[A-Za-z0-9]{20,}|eyJ[\w-]+\.[\w-]+\.[\w-]+|://[^/\s:@]+:[^/\s@]+@)")
+_SECRET_VALUE = re.compile(
+    r"(hf_[A-Za-z0-9]{20,}|AKC[A-Za-z0-9]{20,}|eyJ[\w-]+\.[\w-]+\.[\w-]+|://[^/\s:@]+:[^/\s@]+@)"
+)
 HIDDEN = "(hidden)"
 
 

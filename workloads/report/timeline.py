@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from workloads.report.source import Event, RunSource, objects, text
+from workloads.runtime import STAGES
 
 
 class Outcome(StrEnum):
@@ -135,15 +136,26 @@ def _from_marker(source: RunSource, stage: str) -> Span | None:
 
 
 def _stops(events: Sequence[Event], spans: Sequence[Span]) -> list[Stop]:
-    """After an attempt that did not finish, and before stages are skipped, which only a new process does."""
-    skipped = [event.time for event in events if event.kind == "stage_skipped"]
+    """From the end of one process to the beginning of the next.
+
+    A process is gone when its attempt did not finish, and it is another one that goes back to an earlier stage.
+    """
+    arrivals = [(event.time, event.stage) for event in events if event.kind in ("stage_started", "stage_skipped")]
     stops: list[Stop] = []
     for before, after in pairwise(spans):
-        ended = before.outcome is not Outcome.FINISHED
-        began = min((time for time in skipped if before.end <= time <= after.start), default=after.start)
-        if (ended or began < after.start) and began > before.end:
-            stops.append(Stop(before.end, began))
+        came = [
+            time
+            for time, stage in arrivals
+            if before.end <= time <= after.start
+            and (before.outcome is not Outcome.FINISHED or _order(stage) <= _order(before.stage))
+        ]
+        if came and came[0] > before.end:
+            stops.append(Stop(before.end, came[0]))
     return stops
+
+
+def _order(stage: str) -> int:
+    return STAGES.index(stage) if stage in STAGES else len(STAGES)
 
 
 def read_state(source: RunSource, timeline: Timeline) -> State:

@@ -48,13 +48,15 @@ def check_config(
     """
     wrong_values = check_values(config)
     settings = Settings(config, {str(problem.key) for problem in wrong_values}, base_dir or config.path.parent)
+    secrets = check_secrets(config)
+    hidden = {problem.key for problem in secrets if problem.code == "secret"}
     problems = [
         *check_keys(config),
-        *wrong_values,
+        *(problem for problem in wrong_values if problem.key not in hidden),  # whose message would show the value
         *check_rules(settings, _RULES if in_run else (MODEL_RULE, *_RULES)),
         *check_files(settings),
         *check_model(settings, model_config),
-        *check_secrets(config),
+        *secrets,
     ]
     if data:
         problems += check_datasets(settings, in_run=in_run)
@@ -75,7 +77,7 @@ def shared_output_dirs(configs: Sequence[LoadedConfig]) -> list[Problem]:
         if not isinstance(folder, str):
             continue
         other = first.setdefault(str(Path(folder)), config)
-        if other is not config:
+        if other.path.resolve() != config.path.resolve():
             problems.append(
                 config.problem(
                     "output_dir",

@@ -38,7 +38,7 @@ def apply_overrides(config: LoadedConfig, overrides: Sequence[str]) -> LoadedCon
             value = parse_value(written)
         except (yaml.YAMLError, ValueError) as error:
             what = " ".join(str(getattr(error, "problem", None) or error).split())
-            problems.append(_problem(name, f"{written!r} is not valid YAML: {what}.", 'put text in quotes: key="a: b"'))
+            problems.append(_problem(name, f"The value is not valid YAML: {what}.", 'put text in quotes: key="a: b"'))
             continue
         _put(values, names, value)
         changed.add(names[0])

@@ -11,7 +11,13 @@ from workloads.training_config.settings import Settings, UncertainError
 
 # Each takes a path to a JSON file, or the mapping itself, which may be written as JSON text.
 _JSON_FILES = ("accelerator_config", "deepspeed", "fsdp_config", "hyper_parallel_args")
-_JSON_TEXTS = ("gradient_checkpointing_kwargs", "lr_scheduler_kwargs", "ray_init_kwargs", "sglang_config", "vllm_config")
+_JSON_TEXTS = (
+    "gradient_checkpointing_kwargs",
+    "lr_scheduler_kwargs",
+    "ray_init_kwargs",
+    "sglang_config",
+    "vllm_config",
+)
 _OTHER_FILES = ("new_special_tokens_config",)
 
 
@@ -107,7 +113,11 @@ def _check_quantized(settings: Settings, model: Mapping[str, Any]) -> list[Probl
         found.append(settings.config.problem(key, message, fix, "quantization"))
 
     if settings.purpose == "train" and settings["finetuning_type"] not in ("lora", "oft"):
-        add("finetuning_type", "The base model is quantized: its own weights cannot change.", "set finetuning_type: lora")
+        add(
+            "finetuning_type",
+            "The base model is quantized: its own weights cannot change.",
+            "set finetuning_type: lora",
+        )
     if settings.purpose == "export" and settings["adapter_name_or_path"] is not None:
         add("export_dir", "An adapter cannot be merged into a quantized base.", "name the unquantized base model")
     if settings.zero_stage == 3:

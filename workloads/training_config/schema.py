@@ -7,6 +7,8 @@ installed LLaMA-Factory: nothing here imports it.
 from __future__ import annotations
 
 import json
+import operator
+import re
 import reprlib
 from collections.abc import Mapping
 from functools import cache
@@ -37,10 +39,10 @@ _TYPE_WORDS = {
     "null": "null",
 }
 _BOUNDS = {
-    "minimum": ("at least", lambda value, bound: value >= bound),
-    "exclusiveMinimum": ("more than", lambda value, bound: value > bound),
-    "maximum": ("at most", lambda value, bound: value <= bound),
-    "exclusiveMaximum": ("less than", lambda value, bound: value < bound),
+    "minimum": ("at least", operator.ge),
+    "exclusiveMinimum": ("more than", operator.gt),
+    "maximum": ("at most", operator.le),
+    "exclusiveMaximum": ("less than", operator.lt),
 }
 _MAX_NAMED = 12  # a longer list of allowed values hides the message
 
@@ -137,7 +139,7 @@ def _wrong_type(config: LoadedConfig, key: str, value: Any, schema: Mapping[str,
     wanted = " or ".join(_TYPE_WORDS[kind] for kind in schema["type"])
     shown = reprlib.repr(value)
     fix = f"write {wanted}"
-    if isinstance(value, str) and {"boolean", "integer", "number"} & set(schema["type"]):
+    if isinstance(value, str) and re.fullmatch(r"true|false|[-+.\d][-+.\deE]*", value, re.IGNORECASE):
         fix += ", without quotes"
     elif isinstance(value, float) and value.is_integer() and "integer" in schema["type"]:
         fix = f"write {int(value)}"
@@ -146,7 +148,7 @@ def _wrong_type(config: LoadedConfig, key: str, value: Any, schema: Mapping[str,
     elif value is None:
         fix += ", or remove the key"
     default = schema.get("default")
-    if default is not None and "default" in schema:
+    if default is not None:
         fix += f" (the default is {json.dumps(default)})"
     return config.problem(key, f"{shown} is not {wanted}.", fix, "wrong-type")
 

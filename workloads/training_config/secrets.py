@@ -9,9 +9,8 @@ from typing import Any
 from workloads.errors import Problem
 from workloads.training_config.loader import LoadedConfig
 
-_SECRET_KEY = re.compile(r"(token|api_key|secret|password|webhook_url)$")
-# Keys that end like a secret and hold none.
-_HARMLESS_KEYS = frozenset({"hub_always_push_token"})
+# Not every token is a secret: pad_token and eos_token are words.
+_SECRET_KEY = re.compile(r"((access|api|auth|hf|hub)_token|api_key|secret|password|webhook_url)$", re.IGNORECASE)
 _ENVIRONMENT = {
     "hf_hub_token": "HF_TOKEN",
     "hub_token": "HF_TOKEN",
@@ -39,7 +38,7 @@ def check_secrets(config: LoadedConfig) -> list[Problem]:
     """Secrets and references in the values."""
     problems = []
     for key, value in config.values.items():
-        texts = list(_texts(value, _SECRET_KEY.search(key) is not None and key not in _HARMLESS_KEYS, set()))
+        texts = list(_texts(value, _SECRET_KEY.search(key) is not None, set()))
         if any(secret and text.strip() and not _REFERENCE.match(text) for text, secret in texts) or any(
             _SECRET_VALUE.search(text) for text, _ in texts
         ):
@@ -67,11 +66,11 @@ def check_secrets(config: LoadedConfig) -> list[Problem]:
 
 def _texts(value: Any, secret: bool, seen: set[int]) -> Iterator[tuple[str, bool]]:
     """Every text in a value, and whether the name before it says that it is a secret."""
-    if isinstance(value, str):
-        yield value, secret
+    if isinstance(value, str) or (secret and isinstance(value, int)):
+        yield str(value), secret
     elif isinstance(value, (dict, list)) and id(value) not in seen:
         seen.add(id(value))  # aliases may name one mapping many times
         pairs = value.items() if isinstance(value, dict) else ((None, each) for each in value)
         for name, each in pairs:
-            named_secret = isinstance(name, str) and _SECRET_KEY.search(name.lower()) is not None
+            named_secret = isinstance(name, str) and _SECRET_KEY.search(name) is not None
             yield from _texts(each, secret or named_secret, seen)

@@ -18,7 +18,8 @@ def _without_zero3(key: str, name: str) -> Rule:
 
 def _unpartitionable_bits(s: Settings) -> bool:
     return s.zero_stage == 3 and (
-        s["quantization_method"] in ("hqq", "eetq") or (s["quantization_method"] == "bnb" and s["quantization_bit"] != 4)
+        s["quantization_method"] in ("hqq", "eetq")
+        or (s["quantization_method"] == "bnb" and s["quantization_bit"] != 4)
     )
 
 

@@ -62,7 +62,7 @@ TRAINER_RULES = (
         "overwrite_output_dir",
         lambda s: bool(s["overwrite_output_dir"]) and s.purpose == "train",
         "LLaMA-Factory would begin again at step 0 after an interruption.",
-        "nothing: tunery sets it to false in a run, so that an interrupted run resumes",
+        "set it to false; a run of tunery does so by itself, so that it resumes where it was",
         "warn-overwrite",
     ),
     Rule(
@@ -176,4 +176,3 @@ TRAINER_RULES = (
         "remove one of them",
     ),
 )
-
