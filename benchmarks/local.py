@@ -88,7 +88,7 @@ def checks(scratch: Path, env: dict[str, str]) -> list[Row]:
 def pipeline(scratch: Path, env: dict[str, str]) -> list[Row]:
     """Train, evaluate, export and one generation: one warm process against a command each."""
     base = scratch / "base"
-    wall([sys.executable, "-m", "workloads.demo.tiny_model", str(base)], env=env)
+    wall([sys.executable, "-m", "workloads.demo", str(base)], env=env)
     wall([TUNERY, "import", str(base), "tunery/tiny"], env=env)
     spec = yaml.safe_load(SPEC.read_text())
     warm: list[float] = []

@@ -33,32 +33,32 @@ def test_committed_files_are_what_the_generator_makes(tmp_path):
     assert made == committed, "run: python scripts/make_demo_data.py"
 
 
-def test_no_training_text_has_a_held_out_pair():
+def test_no_training_text_has_a_held_out_pair() -> None:
     single_pair = [json.dumps(row) for name in TRAINING_FILES if name != "conversations.jsonl" for row in rows(name)]
     turns = [turn["value"] for row in rows("conversations.jsonl") for turn in row["conversations"]]
     assert not [text for text in single_pair + turns if mentions_held_out(text)]
 
 
-def test_no_pre_training_document_has_a_held_out_pair():
+def test_no_pre_training_document_has_a_held_out_pair() -> None:
     assert not [text for text in islice(documents(7), 5000) if mentions_held_out(text)]
 
 
-def test_every_question_is_about_a_held_out_pair_and_each_once():
+def test_every_question_is_about_a_held_out_pair_and_each_once() -> None:
     questions = rows("questions.jsonl")
     assert all(mentions_held_out(row["question"]) and mentions_held_out(row["answer"]) for row in questions)
     assert len({row["question"] for row in questions}) == len(questions) == 64
 
 
-def test_questions_cover_every_intent():
+def test_questions_cover_every_intent() -> None:
     assert {row["category"] for row in rows("questions.jsonl")} == {intent.name for intent in INTENTS}
 
 
-def test_held_out_pairs_leave_each_word_to_be_learnt():
+def test_held_out_pairs_leave_each_word_to_be_learnt() -> None:
     assert {service for service, _ in KNOWN} == set(SERVICES)
     assert {namespace for _, namespace in KNOWN} == set(NAMESPACES)
 
 
-def test_judged_rows_have_both_labels():
+def test_judged_rows_have_both_labels() -> None:
     assert {row["label"] for row in rows("judged.jsonl")} == {True, False}
 
 

@@ -88,3 +88,9 @@ def test_every_line_stays_inside_its_chart(points: list[Any]) -> None:
     assert len(chart.readouts) <= MOST_POINTS
     assert sum(each.width for each in chart.readouts) == pytest.approx(100)
     assert all(0 <= tick.position <= 100 for tick in (*chart.x_ticks, *chart.resumes, *chart.checkpoints))
+
+
+def test_a_checkpoint_after_the_last_log_is_in_the_chart() -> None:
+    chart = draw("Loss", [("Loss", Series("loss", [(2.0, 1.0), (20.0, 0.5)]))], [], [10.0, 21.0])
+    assert [tick.label for tick in chart.checkpoints] == ["checkpoint at step 10", "checkpoint at step 21"]
+    assert chart.checkpoints[-1].position == 100

@@ -163,9 +163,7 @@ def test_the_checker_and_the_parser_agree(values: dict[str, Any], parse: Any, tm
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(values), encoding="utf-8")
     config = load_config(file)
-    codes = {
-        f"{problem.code}:{problem.key}" for problem in check_config(config, data=False) if not is_warning(problem)
-    }
+    codes = {f"{problem.code}:{problem.key}" for problem in check_config(config, data=False) if not is_warning(problem)}
     refusal = parse(config.values)
     assert explained(codes, refusal), f"tunery: {sorted(codes) or 'accepts'}; LLaMA-Factory: {refusal or 'accepts'}"
 
@@ -235,7 +233,13 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
         "load_best_model_at_end",
     ),
     (
-        {"stage": "rm", "load_best_model_at_end": True, "eval_strategy": "epoch", "save_strategy": "epoch", "val_size": 1},
+        {
+            "stage": "rm",
+            "load_best_model_at_end": True,
+            "eval_strategy": "epoch",
+            "save_strategy": "epoch",
+            "val_size": 1,
+        },
         "load_best_model_at_end",
     ),
     ({"lr_scheduler_type": "reduce_lr_on_plateau"}, "lr_scheduler_type"),

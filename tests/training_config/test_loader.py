@@ -33,7 +33,9 @@ def test_values_and_lines(tmp_path: Path) -> None:
 
 @given(
     st.from_regex(r"[-+]?[0-9_]{0,3}\.?[0-9_]{0,3}([eE][-+]?[0-9]{1,2})?", fullmatch=True)
-    | st.sampled_from(["yes", "off", "null", "~", "2024-01-01", "0x1f", "017", "1:30", ".inf", ".nan", "none", "1e5", "1_0e2"])
+    | st.sampled_from(
+        ["yes", "off", "null", "~", "2024-01-01", "0x1f", "017", "1:30", ".inf", ".nan", "none", "1e5", "1_0e2"]
+    )
 )
 def test_scalars_are_read_as_llamafactory_reads_them(text: str) -> None:
     expected = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))

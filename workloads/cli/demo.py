@@ -73,6 +73,7 @@ def _forget(run_dir: Path) -> None:
 def _ensure_base_model(out: Any) -> None:
     """Builds the tiny model once and imports it into the hub."""
     from workloads.hub import open_hub
+    from workloads.hub.importing import import_folder
     from workloads.hub.interface import ModelReference
 
     hub = open_hub()
@@ -85,12 +86,12 @@ def _ensure_base_model(out: Any) -> None:
     out.print(f"Building the tiny base model {_BASE_MODEL} ...")
     with tempfile.TemporaryDirectory(prefix="tunery-tiny-") as scratch:
         folder = Path(scratch, "model")
-        command = [sys.executable, "-m", "workloads.demo.tiny_model", str(folder)]
+        command = [sys.executable, "-m", "workloads.demo", str(folder)]
         built = subprocess.run(command, capture_output=True, text=True, check=False)
         if built.returncode:
             last = (built.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise TuneryError(Problem(f"The tiny model could not be built: {last}", "run `make setup` again"))
-        hub.publish(folder, _BASE_MODEL, lineage={})
+        import_folder(hub, folder, _BASE_MODEL)
 
 
 def _run_until_stopped(paths: Any, out: Any) -> None:

@@ -40,7 +40,7 @@ class Execution:
         """
         self.paths = paths
         self._events_offset = paths.events.stat().st_size if paths.events.exists() else 0
-        self._progress: Any = None
+        self._progress = read_json(paths.progress)  # what an earlier process wrote is no news
         self._failure: list[dict[str, Any]] = []
         try:
             paths.log.parent.mkdir(parents=True, exist_ok=True)

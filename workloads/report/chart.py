@@ -104,7 +104,9 @@ def draw(title: str, series: Sequence[tuple[str, Series]], resumes: Iterable[flo
     """
     every = [point for _, each in series for point in (*each.points, *(p for part in each.repeated for p in part))]
     y_scale, y_values = nice_scale([value for _, value in every if value is not None])
-    first, last = min(step for step, _ in every), max(step for step, _ in every)
+    saved = list(saves)
+    steps = [*(step for step, _ in every), *saved]  # the last checkpoint often comes after the last log
+    first, last = min(steps), max(steps)
     x_scale = Scale(first, last) if last > first else Scale(first - 1, last + 1)
     return Chart(
         title=title,
@@ -113,7 +115,7 @@ def draw(title: str, series: Sequence[tuple[str, Series]], resumes: Iterable[flo
         y_ticks=tuple(Tick(_percent(1 - y_scale(value)), figure(_rounded(value, y_values))) for value in y_values),
         lines=tuple(_line(number, label, each, x_scale, y_scale) for number, (label, each) in enumerate(series)),
         resumes=_marks(resumes, x_scale, "resumed from step"),
-        checkpoints=_marks(saves, x_scale, "checkpoint at step"),
+        checkpoints=_marks(saved, x_scale, "checkpoint at step"),
         readouts=_readouts(series, x_scale),
         notes=tuple(
             f"{label}: {each.gaps:,} of {len(each.points):,} logged values were not finite numbers."

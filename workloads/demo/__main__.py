@@ -1,4 +1,4 @@
-"""Builds the tiny base model: python scripts/make_tiny_model.py FOLDER [--seed 7]"""
+"""Builds the tiny base model: python -m workloads.demo FOLDER [--seed 7]"""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=7, help="another seed gives another model (default: 7)")
     arguments = parser.parse_args()
     try:
-        print(f"wrote {build_tiny_model(arguments.folder, arguments.seed)}")
+        build_tiny_model(arguments.folder, arguments.seed)
     except TuneryError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         sys.exit(int(error.exit_code))
