@@ -31,13 +31,17 @@ TORCH = ("torch", "torchvision", "torchaudio")
 
 def main() -> int:
     if sys.version_info < (3, 11):
-        return fail(f"Python {sys.version.split()[0]} is too old.", "install Python 3.11 or later: PYTHON=python3.12 make setup")
+        return fail(
+            f"Python {sys.version.split()[0]} is too old.", "install Python 3.11 or later: PYTHON=python3.12 make setup"
+        )
     if STAMP.is_file() and STAMP.read_text(encoding="utf-8") == fingerprint():
         return 0
     VENV.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(VENV.parent).free / 1e9
     if free < NEEDED_GB and not VENV.exists():
-        return fail(f"{free:.0f} GB are free, {NEEDED_GB} are needed.", "free some space, or set TUNERY_VENV to a larger disk")
+        return fail(
+            f"{free:.0f} GB are free, {NEEDED_GB} are needed.", "free some space, or set TUNERY_VENV to a larger disk"
+        )
     started = time.monotonic()
     STAMP.unlink(missing_ok=True)
     python = VENV / "bin" / "python"
@@ -54,7 +58,9 @@ def main() -> int:
         try:
             step()
         except subprocess.CalledProcessError as error:
-            return fail(f"{what} failed (exit {error.returncode}).", "see the lines above; run `make setup` again to go on")
+            return fail(
+                f"{what} failed (exit {error.returncode}).", "see the lines above; run `make setup` again to go on"
+            )
     STAMP.write_text(fingerprint(), encoding="utf-8")
     print(f"ready in {time.monotonic() - started:.0f} s", flush=True)
     return 0
@@ -87,7 +93,18 @@ def make_venv(python: Path) -> None:
 def install_uv(uv: Path) -> None:
     if not uv.exists():
         quiet = ("-q", "--disable-pip-version-check", "--no-warn-script-location", "--root-user-action", "ignore")
-        call(sys.executable, "-m", "pip", "install", *quiet, "--require-hashes", "--target", uv.parent.parent, "-r", UV_LOCK)
+        call(
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            *quiet,
+            "--require-hashes",
+            "--target",
+            uv.parent.parent,
+            "-r",
+            UV_LOCK,
+        )
 
 
 def index() -> dict[str, str]:
@@ -106,7 +123,9 @@ def sync(uv: Path, python: Path) -> None:
         call(uv, "pip", "sync", "--require-hashes", "--python", python, LOCK, **index())
         return
     requirements = re.split(r"\n(?=\S)", LOCK.read_text(encoding="utf-8"))
-    other = [each for each in requirements if not re.match(r"(torch|torchvision|torchaudio|triton|nvidia-[\w-]+)==", each)]
+    other = [
+        each for each in requirements if not re.match(r"(torch|torchvision|torchaudio|triton|nvidia-[\w-]+)==", each)
+    ]
     pins = [each.split()[0] for each in requirements if each.split("==")[0] in TORCH]
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as rest:
         rest.write("\n".join(other))
@@ -121,7 +140,19 @@ def install_self(uv: Path, python: Path) -> None:
 
 def compile_all(python: Path) -> None:
     # Leaves out what only `cdktf` imports, and that module by module.
-    call(python, "-m", "compileall", "-q", "-q", "-j", "0", "-x", r"cdktf|/tests?/|/uv/", VENV / "lib", PYTHONWARNINGS="ignore")
+    call(
+        python,
+        "-m",
+        "compileall",
+        "-q",
+        "-q",
+        "-j",
+        "0",
+        "-x",
+        r"cdktf|/tests?/|/uv/",
+        VENV / "lib",
+        PYTHONWARNINGS="ignore",
+    )
 
 
 if __name__ == "__main__":

@@ -55,13 +55,12 @@ def tiny_model(built_tiny_model: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the hub, cache or runs of the person who runs it."""
     monkeypatch.setenv("TUNERY_HUB", str(tmp_path / "hub"))
     monkeypatch.setenv("TUNERY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TUNERY_RUNS", str(tmp_path / "runs"))
     monkeypatch.delenv("TUNERY_API_KEY", raising=False)
-    yield
 
 
 MakeRun = Callable[..., RunPaths]

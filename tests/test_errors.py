@@ -21,7 +21,9 @@ def test_exit_codes_are_a_protocol_and_do_not_move() -> None:
 
 
 def test_a_problem_reads_as_where_what_and_how() -> None:
-    problem = Problem("'lora_rnak' is unknown.", "rename it", file="a.yaml", line=3, key="lora_rnak", suggestion="lora_rank")
+    problem = Problem(
+        "'lora_rnak' is unknown.", "rename it", file="a.yaml", line=3, key="lora_rnak", suggestion="lora_rank"
+    )
     assert str(problem) == "a.yaml:3:lora_rnak: 'lora_rnak' is unknown. Did you mean 'lora_rank'? Fix: rename it"
     assert problem.as_dict() == {
         "message": "'lora_rnak' is unknown.",

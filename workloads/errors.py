@@ -100,9 +100,7 @@ class InputError(TuneryError):
         suggestion: str | None = None,
     ) -> InputError:
         """An error with one problem."""
-        return cls(
-            Problem(message, fix, file=None if file is None else str(file), key=key, suggestion=suggestion)
-        )
+        return cls(Problem(message, fix, file=None if file is None else str(file), key=key, suggestion=suggestion))
 
 
 class UnavailableError(TuneryError):
@@ -116,7 +114,7 @@ class UnavailableError(TuneryError):
         return cls(Problem(message, fix, file=None if file is None else str(file)))
 
 
-class Preempted(TuneryError):
+class Preempted(TuneryError):  # noqa: N818 it is a state, not a mistake
     """The run was told to stop and everything it had done is safe on disk."""
 
     exit_code = ExitCode.PREEMPTED

@@ -88,7 +88,14 @@ def _validate(values: dict[str, Any], loaded: LoadedConfig) -> RunSpec:
     try:
         return RunSpec.model_validate(values)
     except ValidationError as error:
-        raise InputError([_problem(detail, loaded) for detail in error.errors()]) from None
+        details = error.errors()
+        # pydantic also counts a list as too short when all its items are wrong
+        short = [each for each in details if each["type"] == "too_short" and _inside(each["loc"], details)]
+        raise InputError([_problem(detail, loaded) for detail in details if detail not in short]) from None
+
+
+def _inside(location: Sequence[Any], details: Sequence[Any]) -> bool:
+    return any(len(each["loc"]) > len(location) and each["loc"][: len(location)] == location for each in details)
 
 
 def _problem(detail: Any, loaded: LoadedConfig) -> Problem:
@@ -171,7 +178,8 @@ def _spec_problems(resolved: ResolvedSpec) -> Sequence[Problem]:
     questions = spec.evaluation.questions
     if questions is not None:
         if not (folder / questions.file).is_file():
-            add(f"There is no file {questions.file!r}.", "write a path relative to this file", "evaluation.questions.file")
+            key = "evaluation.questions.file"
+            add(f"There is no file {questions.file!r}.", "write a path relative to this file", key)
         if values.get("stage") == "rm":
             add("A reward model generates no answers.", "remove evaluation.questions", "evaluation.questions")
     if spec.gate is not None:
@@ -196,5 +204,3 @@ def _spec_problems(resolved: ResolvedSpec) -> Sequence[Problem]:
     if not spec.export.merge and values.get("finetuning_type", "lora") != "lora":
         add("Only a LoRA training has an adapter to export.", "set export.merge to true", "export.merge")
     return found
-
-

@@ -42,10 +42,11 @@ def test_an_id_that_begins_another_is_itself() -> None:
 def test_an_unclear_or_unknown_run_is_explained() -> None:
     _fake_run("demo-1a")
     _fake_run("demo-1b")
+    _fake_run("other-12")
     with pytest.raises(InputError, match="beginning of 2 runs"):
         find_run("demo")
-    with pytest.raises(InputError, match="Did you mean 'demo-1a'"):
-        find_run("demo-1x")
+    with pytest.raises(InputError, match="Did you mean 'other-12'"):
+        find_run("othr-12")
 
 
 def test_no_runs_is_an_empty_list() -> None:

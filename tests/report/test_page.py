@@ -40,7 +40,8 @@ def test_a_whole_run_is_told_with_every_section(run: Any, page_of: Any) -> None:
     assert page.faults == []
     for said in (
         "Published", "Training loss", "Learning rate", "Held-out loss", "0.0 % → 96.5 %", "4.1 → 0.12",
-        "+0.01 worse", "Scale the web pool in zone b to 4 nodes.", "✗ wrong", "✓ right", "Gate ✓ passed",
+        "+0.01 worse", "60 of 60 logged steps", "Scale the web pool in zone b to 4 nodes.", "✗ wrong",
+        "✓ right", "Gate ✓ passed",
         "Stopped at step 20", "from checkpoint-20; nothing to do again", "Process gone", "Damaged: checkpoint-31",
         "from checkpoint-30; 6 steps to do again", "tunery/demo@v1", "aliases when published: candidate",
         "a" * 64, "b" * 40, "c" * 64, "d" * 40, "e" * 64, "f" * 64, "8" * 64, "9" * 64, "lora_rank: 8",
@@ -193,7 +194,9 @@ def test_ten_thousand_logs_stay_a_small_page(run: Any, page_of: Any) -> None:
     run.logs(1, 10_000, most=10_000)
     for step in range(100, 10_001, 100):
         run.save(step)
-    assert page_of(run).faults == []
+    page = page_of(run)
+    assert page.faults == []
+    assert "60 of 10,000 logged steps" in page.text
     assert run.paths.report.stat().st_size < 500_000
 
 

@@ -87,7 +87,7 @@ def test_a_failed_gate_publishes_nothing_and_says_what_fell_short(make_run: Call
     rules = [{"metric": "exact_match", "min": 0.99}, {"metric": "loss", "max": 100}]
     spec = QUESTIONS | {"gate": {"rules": rules}, "publish": {"name": "numbers"}}
     paths = make_run({"max_steps": 2}, spec)
-    with pytest.raises(InputError, match="exact_match is 0, required is 0.99") as caught:
+    with pytest.raises(InputError, match=r"exact_match is 0, required is 0\.99") as caught:
         _run(paths)
     assert len(caught.value.problems) == 1
     assert read_json(paths.evaluation)["gate"]["passed"] is False
@@ -149,7 +149,8 @@ def test_a_training_that_did_nothing_is_no_success() -> None:
     _check_success({}, True, 10, 10)
 
 
-FULL_DISK: list[Any] = [OSError(28, "No space left on device"), RuntimeError("... No space left on device (os error 28)")]
+NO_SPACE = "No space left on device"
+FULL_DISK: list[Any] = [OSError(28, NO_SPACE), RuntimeError(f"I/O error: {NO_SPACE} (os error 28)")]
 
 
 @pytest.mark.parametrize("error", FULL_DISK)

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from workloads.errors import TuneryError
-from workloads.training_config import schema
+from workloads.training_config import LoadedConfig, schema
 from workloads.training_config.schema import load_schema, properties
 
 
@@ -91,12 +92,9 @@ VALUES = st.one_of(
 STRICTER = {"debug", "fsdp", "report_to"}
 
 
+@settings(max_examples=500)
 @given(st.sampled_from(sorted(properties().keys() - STRICTER)), VALUES)
 def test_the_checker_and_an_editor_agree(key: str, value: Any) -> None:
-    from pathlib import Path
-
-    from workloads.training_config.loader import LoadedConfig
-
     by_editor = Draft202012Validator(load_schema()).is_valid({key: value})
     by_checker = not schema.check_values(LoadedConfig(Path("config.yaml"), {key: value}, {}))
     assert by_checker == by_editor

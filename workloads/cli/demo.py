@@ -100,11 +100,17 @@ def _run_until_stopped(paths: Any, out: Any) -> None:
     from workloads.engines.local import Execution
 
     execution = Execution(paths)
+    view = RunView(out)
+
+    def watch(event: dict[str, Any]) -> None:
+        view.show(event)
+        _stop_in_time(event, execution)
+
     try:
-        with RunView(out) as view:
-            execution.wait(lambda event: (view.show(event), _stop_in_time(event, execution)))
+        with view:
+            execution.wait(watch)
     except Preempted:
-        out.print("  The demo stopped its own training, as a lost node would. The same command goes on:", style="yellow")
+        out.print("  The demo stopped its own training, as a lost node would. Now it goes on:", style="yellow")
 
 
 def _stop_in_time(event: dict[str, Any], execution: Execution) -> None:

@@ -74,11 +74,24 @@ def _verb_of(arguments: list[str]) -> str | None:
     return verb if verb in VERBS else None
 
 
+def _run_without_parser(arguments: list[str]) -> bool:
+    """Runs a plain ``check``, which people and editors run all the time.
+
+    typer imports pydantic for any command with parameters, which takes longer than checking a config.
+    """
+    if arguments[:1] != ["check"]:
+        return False
+    from workloads.cli.checking import run_plain
+
+    return run_plain(arguments[1:])
+
+
 def main(argv: list[str] | None = None) -> None:
     """Runs one command line and exits with its code."""
     arguments = sys.argv[1:] if argv is None else argv
     try:
-        build(_verb_of(arguments))(arguments, prog_name="tunery")
+        if not _run_without_parser(arguments):
+            build(_verb_of(arguments))(arguments, prog_name="tunery")
     except SystemExit as stop:
         # typer leaves with 2 for a command line that it cannot read, which is input that is wrong
         code = int(ExitCode.INPUT) if stop.code == 2 else stop.code

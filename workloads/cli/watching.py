@@ -100,4 +100,3 @@ class RunView:
         if not self._console.is_terminal and event["step"] >= self._said_at_step + max(event["max_steps"] // 5, 1):
             self._said_at_step = event["step"]
             self._line("·", "dim", "train", f"step {event['step']}/{event['max_steps']}  " + "  ".join(note))
-

@@ -20,6 +20,7 @@ from workloads.storage.atomic import write_text
 from workloads.training_config import find_datasets
 
 _PACKAGES = ("tunery", "llamafactory", "torch", "transformers", "peft", "trl", "datasets", "accelerate", "bitsandbytes")
+_FILE_KEYS = ("deepspeed", "fsdp_config", "new_special_tokens_config")
 _DEFAULT_SEED = 42  # of the trainer
 
 
@@ -47,6 +48,9 @@ def plan(resolved: ResolvedSpec, *, now: datetime | None = None) -> RunRecord:
     )
     info = files[0].info_path.resolve()
     config.setdefault("media_dir", str(info.parent))
+    for key in _FILE_KEYS:
+        if isinstance(config.get(key), str) and (folder / config[key]).is_file():
+            config[key] = str((folder / config[key]).resolve())
     spec = resolved.spec.model_dump(mode="json")
     versions = installed_versions()
     seed = int(config.get("seed", _DEFAULT_SEED))

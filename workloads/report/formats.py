@@ -60,8 +60,10 @@ def figure(value: float) -> str:
     """A number with about four significant digits: ``0.1235``, ``12.3``, ``10,000``, ``5e-05``."""
     if value == int(value) and abs(value) < 1e9:
         return f"{int(value):,}"
-    if 1e-3 <= abs(value) < 1e6:
-        digits = f"{value:,.4f}" if abs(value) < 1 else f"{value:,.3f}" if abs(value) < 100 else f"{value:,.1f}"
+    if 1e-4 <= abs(value) < 1:
+        return f"{value:.4g}"
+    if 1 <= abs(value) < 1e6:
+        digits = f"{value:,.3f}" if abs(value) < 100 else f"{value:,.1f}"
         return digits.rstrip("0").rstrip(".")
     return f"{value:.3g}"
 

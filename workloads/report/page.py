@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from workloads.report import formats
 from workloads.report.bars import draw_time_bar
 from workloads.report.chart import Chart, draw
 from workloads.report.costs import Kind, read_costs
-from workloads.report.curves import Series, read_series, thin
+from workloads.report.curves import Series, read_series
 from workloads.report.evaluation import Evaluation, read_evaluation
 from workloads.report.history import read_history, steps_of
 from workloads.report.lineage import read_lineage, read_versions
@@ -138,15 +140,25 @@ def _label(name: str, title: str) -> str:
     return _LABELS.get(name) or (f"{title} on held-out data" if held_out else title)
 
 
-def _table(series: dict[str, Series]) -> tuple[list[str], list[list[str]]] | None:
-    """The logged numbers themselves, evenly thinned out: column names and rows."""
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The logged numbers themselves; ``caption`` says how many of the steps are in ``rows``."""
+
+    caption: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
+def _table(series: dict[str, Series]) -> Numbers | None:
     columns = [name for name in _LABELS if name in series]
-    if not columns:
+    steps = sorted({step for name in columns for step, _ in series[name].points})
+    if not steps:
         return None
-    lead = thin(series[columns[0]].points, _MOST_TABLE_ROWS)
+    shown = steps[:: math.ceil(len(steps) / _MOST_TABLE_ROWS)]
     values = {name: dict(series[name].points) for name in columns}
-    rows = [[formats.figure(step), *(_cell(values[name].get(step)) for name in columns)] for step, _ in lead]
-    return ["Step", *(_LABELS[name] for name in columns)], rows
+    rows = [[formats.figure(step), *(_cell(values[name].get(step)) for name in columns)] for step in shown]
+    caption = f"{len(shown):,} of {len(steps):,} logged steps"
+    return Numbers(caption, ["Step", *(_LABELS[name] for name in columns)], rows)
 
 
 def _cell(value: float | None) -> str:

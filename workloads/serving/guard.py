@@ -13,10 +13,23 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
+_DISCARDED_BODIES = 8
+"""How much of a refused body is read and thrown away, in bodies of the allowed size."""
+
+
+async def _discard(receive: Receive, most: int) -> None:
+    """Reads a refused body: a connection closed over unread bytes is reset, and the client never sees the answer."""
+    while most > 0:
+        message = await receive()
+        most -= len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return
+
+
 class Guard:
     """Refuses a wrong key (401) and a body over ``body_bytes`` (413), counted as it arrives when its size is not told.
 
-    It stands outside the application so that a body without the right key is never read.
+    It stands outside the application so that a body without the right key is never parsed or kept.
     """
 
     def __init__(self, app: ASGIApp, api_key: str | None, body_bytes: int) -> None:
@@ -29,6 +42,7 @@ class Guard:
             return
         refusal = self._refuse(dict(scope["headers"]))
         if refusal is not None:
+            await _discard(receive, _DISCARDED_BODIES * self._body_bytes)
             response = JSONResponse(refusal.body(), refusal.status_code, refusal.headers)
             await response(scope, receive, send)
             return
@@ -39,6 +53,7 @@ class Guard:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self._body_bytes:
+                await _discard(receive, _DISCARDED_BODIES * self._body_bytes)
                 raise self._too_large()
             return message
 
@@ -56,7 +71,7 @@ class Guard:
         return self._too_large() if told.isdigit() and int(told) > self._body_bytes else None
 
     def _too_large(self) -> ApiError:
-        # the rest of the body is not read, so the connection cannot be used again
+        # what is left of the body may not have been read, so the connection cannot be used again
         return ApiError(
             413,
             f"the body has more than {self._body_bytes} bytes",

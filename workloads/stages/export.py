@@ -53,7 +53,7 @@ def _merge(context: RunContext, destination: Path) -> None:
 def _has_accelerator() -> bool:
     import torch
 
-    return torch.cuda.is_available()
+    return bool(torch.cuda.is_available())
 
 
 def make_tokenizer_portable(folder: Path) -> None:

@@ -16,9 +16,7 @@ def run(context: RunContext) -> dict[str, Any]:
     wanted = context.spec.publish
     if wanted is None:
         raise InputError.of("The run spec has no publish part.", "add publish.name", key="publish")
-    version = open_hub().publish(
-        context.paths.export, wanted.name, lineage=lineage(context), aliases=wanted.aliases
-    )
+    version = open_hub().publish(context.paths.export, wanted.name, lineage=lineage(context), aliases=wanted.aliases)
     context.events.append("published", reference=version.reference, digest=version.digest)
     return version.as_dict() | {"reference": version.reference}
 
@@ -27,9 +25,10 @@ def intact(context: RunContext) -> bool:
     """Whether the hub still has that version with that content."""
     outputs = context.outputs("publish")
     try:
-        return open_hub().resolve(ModelReference.parse(outputs["reference"])).revision == outputs["revision"]
+        found = open_hub().resolve(ModelReference.parse(outputs["reference"]))
     except TuneryError:  # gone, or damaged: publishing again mends both
         return False
+    return bool(found.revision == outputs["revision"])
 
 
 def lineage(context: RunContext) -> dict[str, Any]:

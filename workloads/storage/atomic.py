@@ -32,8 +32,8 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
             if durable:
                 stream.flush()
                 os.fsync(stream.fileno())
-        os.chmod(name, 0o644)  # mkstemp makes it private, but other users of the run may read
-        os.replace(name, path)
+        Path(name).chmod(0o644)  # mkstemp makes it private, but other users of the run may read
+        os.replace(name, path)  # noqa: PTH105 the one rename that tests of torn writes take away
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -45,9 +45,7 @@ class WorkerCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
         self.global_step = 0
         self.max_steps = 0
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._started = self._tokens_at = self._clock()
         self._start_step = self.global_step = state.global_step
         self._tokens = int(state.num_input_tokens_seen)
@@ -89,9 +87,7 @@ class WorkerCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
         if "loss" in numbers:
             self._write_progress(state, numbers)
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if not state.is_world_process_zero:
             return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
@@ -106,9 +102,7 @@ class WorkerCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
                 "run it again: it continues from there",
             )
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.finished = True
         self.global_step = state.global_step
 

@@ -45,7 +45,7 @@ def list_checkpoints(output_dir: Path) -> list[Checkpoint]:
 
 def newest_verified(output_dir: Path, damaged_dir: Path) -> tuple[Checkpoint | None, list[Damaged]]:
     """The newest checkpoint that verifies, and the damaged newer ones, moved to ``damaged_dir``."""
-    damaged = []
+    damaged: list[Damaged] = []
     for checkpoint in list_checkpoints(output_dir):
         reasons = manifest.damage(checkpoint.folder)
         if not reasons:

@@ -79,7 +79,7 @@ def _pad(sequences: Sequence[list[int]], value: int) -> torch.Tensor:
     return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
 
 
-@torch.inference_mode()
+@torch.inference_mode()  # type: ignore[untyped-decorator]  # torch is not followed by mypy
 def _log_likelihoods(
     model: Any, pairs: Sequence[tuple[list[int], list[int]]], batch_size: int
 ) -> Iterator[tuple[float, int]]:
@@ -97,7 +97,7 @@ def _log_likelihoods(
         yield from zip((-losses.sum(dim=1)).tolist(), counts.tolist(), strict=True)
 
 
-@torch.inference_mode()
+@torch.inference_mode()  # type: ignore[untyped-decorator]  # torch is not followed by mypy
 def _rewards(model: Any, sequences: Sequence[list[int]], batch_size: int) -> list[float]:
     """The value head's output at the last token, a row."""
     found: list[float] = []

@@ -219,34 +219,24 @@ def _check_rows(dataset: DatasetFile, shape: Shape) -> list[Problem]:
             code="missing-column",
         )
         for role, name in shape.required.items()
-        if read and name not in present
+        if present and name not in present  # where no row is an object, each is named below
     ]
     return absent or [problem for path, rows in read for problem in _malformed(path, rows, shape)]
 
 
 def _malformed(path: Path, rows: Rows, shape: Shape) -> list[Problem]:
-    found: list[Problem] = []
-    count = 0
-    for index, row in enumerate(rows.values):
-        flaw = check_row(_typed(row, shape) if path.suffix == ".csv" else row, shape)
-        if flaw is None:
-            continue
-        count += 1
-        if count <= MAX_REPORTED:
-            found.append(
-                Problem(
-                    flaw.message,
-                    flaw.fix,
-                    file=str(path),
-                    key=flaw.column,
-                    line=rows.line_of(index),
-                    row=index + 1,
-                    code="malformed-row",
-                )
-            )
-    if count > MAX_REPORTED:
-        message = f"{count - MAX_REPORTED} more rows are malformed, {count} of {len(rows.values)} in all."
-        found.append(Problem(message, "correct those above first", file=str(path), code="malformed-row"))
+    typed = (_typed(row, shape) if path.suffix == ".csv" else row for row in rows.values)
+    flaws = [(index, flaw) for index, row in enumerate(typed) if (flaw := check_row(row, shape)) is not None]
+
+    def problem(index: int, message: str, fix: str, column: str | None = None) -> Problem:
+        line = rows.line_of(index)
+        return Problem(message, fix, file=str(path), key=column, line=line, row=index + 1, code="malformed-row")
+
+    found = [problem(index, flaw.message, flaw.fix, flaw.column) for index, flaw in flaws[:MAX_REPORTED]]
+    more = flaws[MAX_REPORTED:]
+    if more:
+        message = f"This row and {len(more) - 1} more are malformed: {len(flaws)} of {len(rows.values)} in all."
+        found.append(problem(more[0][0], message, "correct those above first"))
     return found
 
 

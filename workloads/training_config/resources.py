@@ -43,8 +43,9 @@ def _check_text(settings: Settings, key: str, value: str) -> Problem | None:
         return settings.config.problem(key, f"{value!r} is not a mapping.", "write names with values", "wrong-type")
     path = settings.path(value)
     if path is None:
-        folder = next((place.parent for place in settings.places(value) if place.parent.is_dir()), None)
-        near = did_you_mean(value.rsplit("/", 1)[-1], [each.name for each in folder.iterdir()] if folder else [])
+        folders = (place.parent for place in settings.places(value))
+        names = [each.name for folder in folders if folder.is_dir() for each in folder.iterdir()]
+        near = did_you_mean(value.rsplit("/", 1)[-1], names)
         looked = " or ".join(str(place) for place in settings.places(value))
         return settings.config.problem(
             key, f"There is no file {looked}.", "correct the path", "missing-file", suggestion=near

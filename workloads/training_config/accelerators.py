@@ -1,0 +1,65 @@
+"""The accelerators that the memory estimate knows.
+
+``memory`` is what the NVIDIA driver reports as ``memory.total`` in nvidia-smi, in MiB, noted in November 2026. It is
+less than the name says: GDDR6 cards keep a sixteenth for error correction, and the driver keeps some.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workloads.errors import InputError, did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """One kind of accelerator.
+
+    Attributes:
+        memory: MiB that the driver reports.
+        bf16: whether it computes in bfloat16.
+        machine: the Google Cloud machine type with one of it; None where Google Cloud has none.
+    """
+
+    name: str
+    title: str
+    memory: int
+    bf16: bool = True
+    machine: str | None = None
+
+    @property
+    def bytes(self) -> int:
+        return self.memory << 20
+
+
+ACCELERATORS = (
+    Accelerator("t4", "NVIDIA T4 16 GB", 15360, bf16=False, machine="n1-standard-8"),
+    Accelerator("l4", "NVIDIA L4 24 GB", 23034, machine="g2-standard-8"),
+    Accelerator("rtx3090", "NVIDIA RTX 3090 24 GB", 24576),
+    Accelerator("rtx4090", "NVIDIA RTX 4090 24 GB", 24564),
+    Accelerator("rtx5090", "NVIDIA RTX 5090 32 GB", 32607),
+    Accelerator("a100-40", "NVIDIA A100 40 GB", 40960, machine="a2-highgpu-1g"),
+    Accelerator("l40s", "NVIDIA L40S 48 GB", 46068),
+    Accelerator("a100-80", "NVIDIA A100 80 GB", 81920, machine="a2-ultragpu-1g"),
+    Accelerator("h100", "NVIDIA H100 80 GB", 81559, machine="a3-highgpu-1g"),
+    Accelerator("h200", "NVIDIA H200 141 GB", 143771, machine="a3-ultragpu-8g"),
+)
+"""From small to large."""
+
+
+def find_accelerator(name: str) -> Accelerator:
+    """The accelerator of that name.
+
+    Raises:
+        InputError: there is none, with the nearest name.
+    """
+    for each in ACCELERATORS:
+        if each.name == name.lower():
+            return each
+    names = [each.name for each in ACCELERATORS]
+    raise InputError.of(
+        f"{name!r} is not an accelerator that the estimate knows.",
+        f"write one of {', '.join(names)}",
+        key="accelerator",
+        suggestion=did_you_mean(name.lower(), names),
+    )
