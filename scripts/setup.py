@@ -30,7 +30,7 @@ TORCH = ("torch", "torchvision", "torchaudio")
 
 
 def main() -> int:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 this file alone also runs on what is too old
         return fail(
             f"Python {sys.version.split()[0]} is too old.", "install Python 3.11 or later: PYTHON=python3.12 make setup"
         )

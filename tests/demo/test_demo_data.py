@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ def mentions_held_out(text: str) -> bool:
     return any(service in words and namespace in words for service, namespace in HELD_OUT)
 
 
-def test_committed_files_are_what_the_generator_makes(tmp_path):
+def test_committed_files_are_what_the_generator_makes(tmp_path: Path) -> None:
     data_sets.write(tmp_path)
     made = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
     committed = {path.name: path.read_text(encoding="utf-8") for path in data_sets.DATA.iterdir()}
@@ -63,7 +64,7 @@ def test_judged_rows_have_both_labels() -> None:
 
 
 @given(seed=st.integers(0, 2**32), held_out=st.booleans())
-def test_a_request_names_its_service_and_namespace_and_so_does_the_answer(seed, held_out):
+def test_a_request_names_its_service_and_namespace_and_so_does_the_answer(seed: int, held_out: bool) -> None:
     for one in islice(exchanges(seed, held_out=held_out), len(INTENTS)):
         assert ((one.service, one.namespace) in HELD_OUT) is held_out
         for word in (one.service, one.namespace):
@@ -72,7 +73,7 @@ def test_a_request_names_its_service_and_namespace_and_so_does_the_answer(seed, 
 
 
 @given(seed=st.integers(0, 2**32))
-def test_a_wrong_answer_is_wrong_and_about_the_same_service(seed):
+def test_a_wrong_answer_is_wrong_and_about_the_same_service(seed: int) -> None:
     for one in islice(exchanges(seed), len(INTENTS)):
         wrong = data_sets.wrong_answer(one)
         assert wrong != one.answer
@@ -80,7 +81,7 @@ def test_a_wrong_answer_is_wrong_and_about_the_same_service(seed):
 
 
 @pytest.mark.parametrize("name", sorted(data_sets.DATASET_INFO))
-def test_every_registered_file_has_the_registered_columns(name):
+def test_every_registered_file_has_the_registered_columns(name: str) -> None:
     entry = data_sets.DATASET_INFO[name]
     present = rows(entry["file_name"])
     assert all(column in row for row in present for column in entry["columns"].values())

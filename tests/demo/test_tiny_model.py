@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,34 +15,34 @@ from workloads.storage import manifest
 
 
 @pytest.fixture(scope="module")
-def short_training():
+def short_training() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiny_model, "_STEPS", 20)
         yield
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory, short_training):
+def built(tmp_path_factory: pytest.TempPathFactory, short_training: None) -> Path:
     return tiny_model.build_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
 
 
-def test_the_same_seed_gives_the_same_bytes(built, tmp_path, short_training):
+def test_the_same_seed_gives_the_same_bytes(built: Path, tmp_path: Path, short_training: None) -> None:
     again = tiny_model.build_tiny_model(tmp_path / "again")
     assert manifest.scan(again) == manifest.scan(built)
 
 
-def test_another_seed_gives_another_model(built, tmp_path, short_training):
+def test_another_seed_gives_another_model(built: Path, tmp_path: Path, short_training: None) -> None:
     other = tiny_model.build_tiny_model(tmp_path / "other", seed=8)
     assert manifest.sha256_file(other / "model.safetensors") != manifest.sha256_file(built / "model.safetensors")
 
 
-def test_it_is_a_llama_under_two_megabytes(built):
+def test_it_is_a_llama_under_two_megabytes(built: Path) -> None:
     config = json.loads((built / "config.json").read_text())
     assert config["architectures"] == ["LlamaForCausalLM"]
     assert manifest.scan(built).size < 2_000_000
 
 
-def test_its_tokenizer_knows_the_chat_marks_and_keeps_every_character(built):
+def test_its_tokenizer_knows_the_chat_marks_and_keeps_every_character(built: Path) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(built)
@@ -51,7 +53,7 @@ def test_its_tokenizer_knows_the_chat_marks_and_keeps_every_character(built):
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_every_training_row_fits_its_context(built):
+def test_every_training_row_fits_its_context(built: Path) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(built)
@@ -62,7 +64,7 @@ def test_every_training_row_fits_its_context(built):
         assert len(tokenizer.encode(text)) < 128
 
 
-def test_a_folder_with_something_in_it_is_refused_and_kept(tmp_path):
+def test_a_folder_with_something_in_it_is_refused_and_kept(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
     with pytest.raises(InputError, match="not empty"):
         tiny_model.build_tiny_model(tmp_path)

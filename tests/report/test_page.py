@@ -200,14 +200,31 @@ def test_ten_thousand_logs_stay_a_small_page(run: Any, page_of: Any) -> None:
     assert run.paths.report.stat().st_size < 500_000
 
 
-def test_no_secret_of_a_config_gets_into_the_page(run: Any) -> None:
-    secret = "hf_" + "a1B2" * 8
-    spec = {"training": {"hub_model_id": "me/model", "ms_hub_token": "tell-nobody"}}
-    run.record(training_config={"hf_hub_token": secret, "api_key": "tell-nobody", "note": f"with {secret}"}, spec=spec)
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "hf_" + "a1B2" * 8, "AKCp" + "a1B2" * 8, "ghp_" + "a1B2" * 9, "glpat-" + "a1B2" * 5, "sk-" + "a1B2" * 8,
+        "AKIA" + "A1B2" * 4, "eyJ" + "a1B2" * 4 + ".eyJ" + "a1B2" * 4 + ".sig", "-----BEGIN RSA PRIVATE KEY-----",
+        "proxy://me:pass@host",
+    ],
+)  # fmt: skip
+def test_what_looks_like_a_secret_is_hidden_wherever_it_stands(run: Any, secret: str) -> None:
+    spec = {"training": {"hub_model_id": "me/model", "list": ["fine", f"with {secret}"]}}
+    run.record(training_config={"note": secret}, spec=spec, versions={"index": secret}, name=f"x {secret}")
+    run.event("stage_started", stage="train")
+    run.event("stage_failed", stage="train", problems=[{"message": f"refused: {secret}", "fix": f"not {secret}"}])
     html = write_report(run.paths.root).read_text(encoding="utf-8")
     assert secret not in html
-    assert "tell-nobody" not in html
+    assert "refused: " in html
     assert "me/model" in html
+
+
+def test_what_is_named_a_secret_is_hidden_and_a_token_of_a_tokenizer_is_not(run: Any) -> None:
+    named = dict.fromkeys(("hf_hub_token", "swanlab_api_key", "password", "client_secret"), "tell-nobody")
+    run.record(training_config={**named, "pad_token": "<pad-here>"})
+    text = write_report(run.paths.root).read_text(encoding="utf-8")
+    assert "tell-nobody" not in text
+    assert "&lt;pad-here&gt;" in text
 
 
 def test_a_report_that_cannot_be_written_says_so(run: Any) -> None:

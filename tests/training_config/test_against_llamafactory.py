@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from workloads.training_config import LoadedConfig, check_config, load_config
-from workloads.training_config.checks import is_warning
 from workloads.training_config.schema import SCHEMA_FILE, load_schema, properties
 
 BASE = {
@@ -163,7 +162,7 @@ def test_the_checker_and_the_parser_agree(values: dict[str, Any], parse: Any, tm
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(values), encoding="utf-8")
     config = load_config(file)
-    codes = {f"{problem.code}:{problem.key}" for problem in check_config(config, data=False) if not is_warning(problem)}
+    codes = {f"{problem.code}:{problem.key}" for problem in check_config(config, data=False) if not problem.is_warning}
     refusal = parse(config.values)
     assert explained(codes, refusal), f"tunery: {sorted(codes) or 'accepts'}; LLaMA-Factory: {refusal or 'accepts'}"
 
@@ -266,7 +265,7 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
 def test_both_refuse_a_conflict(changes: dict[str, Any], key: str, parse: Any, tmp_path: Path) -> None:
     values = {name: value for name, value in {**BASE, **changes}.items() if value is not None}
     problems = check_config(LoadedConfig(tmp_path / "config.yaml", values, {}), data=False)
-    assert key in {problem.key for problem in problems if not is_warning(problem)}
+    assert key in {problem.key for problem in problems if not problem.is_warning}
     assert parse(values) is not None
 
 

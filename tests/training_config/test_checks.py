@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workloads.training_config import LoadedConfig, check_config, shared_output_dirs
-from workloads.training_config.checks import is_warning
 from workloads.training_config.schema import properties
 
 VALUES = st.recursive(
@@ -40,7 +39,7 @@ def test_a_shared_output_dir_is_a_warning_for_the_second_config() -> None:
         for name, folder in (("a", "saves/x"), ("b", "saves/./x"), ("c", "saves/y"))
     )
     (problem,) = shared_output_dirs([first, second, third])
-    assert (problem.file, problem.line, is_warning(problem)) == ("b.yaml", 3, True)
+    assert (problem.file, problem.line, problem.is_warning) == ("b.yaml", 3, True)
     assert "a.yaml" in problem.message
 
 

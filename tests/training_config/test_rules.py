@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from workloads.training_config.checks import is_warning
-
 
 @pytest.mark.parametrize(
     ("changes", "key", "code"),
@@ -147,7 +145,7 @@ def test_what_zero3_rules_out(check: Any, tmp_path: Path, changes: dict[str, Any
 )
 def test_optimizers_that_do_not_work_with_deepspeed(check: Any, changes: dict[str, Any], stage: int, key: str) -> None:
     changes = {**changes, "finetuning_type": "full", "deepspeed": {"zero_optimization": {"stage": stage}}}
-    assert [problem.key for problem in check(changes) if not is_warning(problem)] == [key]
+    assert [problem.key for problem in check(changes) if not problem.is_warning] == [key]
 
 
 def test_layer_wise_badam_works_with_zero3(check: Any) -> None:

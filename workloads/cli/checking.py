@@ -8,8 +8,7 @@ from pathlib import Path
 
 from workloads.errors import InputError, Problem
 from workloads.run_spec_loader import is_run_spec, load_run_spec
-from workloads.training_config import LoadedConfig, apply_overrides, check_config, load_config
-from workloads.training_config.checks import is_warning, shared_output_dirs
+from workloads.training_config import LoadedConfig, apply_overrides, check_config, load_config, shared_output_dirs
 
 _SWITCHES = {"--json": ("as_json", True), "--data": ("data", True), "--no-data": ("data", False)}
 
@@ -46,7 +45,7 @@ def run(arguments: Sequence[str], *, as_json: bool = False, data: bool = True) -
     if not files:
         raise InputError.of("No config file is named.", "write for example: tunery check config.yaml")
     problems = _check_all(files, overrides, data=data)
-    errors = [problem for problem in problems if not is_warning(problem)]
+    errors = [problem for problem in problems if not problem.is_warning]
     if as_json:
         _report_json(problems, failed=bool(errors))
     else:
@@ -87,7 +86,7 @@ def _report_json(problems: list[Problem], *, failed: bool) -> None:
 
 
 def _report(files: Sequence[Path], problems: Sequence[Problem], errors: Sequence[Problem]) -> None:
-    warnings = [problem for problem in problems if is_warning(problem)]
+    warnings = [problem for problem in problems if problem.is_warning]
     for problem in warnings:
         _say(f"{problem.where}: {problem.message}", "yellow")
         if problem.suggestion:

@@ -13,7 +13,6 @@ from typing import Any
 
 from workloads.demo.corpus import documents
 from workloads.demo.language import INTENTS, Exchange, exchanges
-from workloads.storage.atomic import write_json, write_text
 
 DATA = Path(__file__).parent / "data"
 Row = dict[str, Any]
@@ -103,5 +102,9 @@ DATASET_INFO: dict[str, Any] = {
 def write(folder: Path) -> None:
     """Writes every data file and ``dataset_info.json`` into ``folder``."""
     for name, rows in files().items():
-        write_text(folder / name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    write_json(folder / "dataset_info.json", DATASET_INFO)
+        _write(folder / name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    _write(folder / "dataset_info.json", json.dumps(DATASET_INFO, indent=2) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")

@@ -6,6 +6,7 @@ differently.
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from workloads.demo.corpus import documents
 from workloads.errors import InputError
-from workloads.storage.atomic import write_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -79,19 +79,17 @@ def _tokenizer(texts: list[str]) -> Tokenizer:
 
 def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
-    write_json(
-        folder / "tokenizer_config.json",
-        {
-            "tokenizer_class": "PreTrainedTokenizerFast",  # known to transformers 4 and 5 alike
-            "model_max_length": CONTEXT,
-            "bos_token": None,
-            "eos_token": TURN_END,
-            "pad_token": END_OF_TEXT,
-            "additional_special_tokens": [TURN_START],
-            "clean_up_tokenization_spaces": False,
-            "chat_template": _CHAT_TEMPLATE,
-        },
-    )
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",  # known to transformers 4 and 5 alike
+        "model_max_length": CONTEXT,
+        "bos_token": None,
+        "eos_token": TURN_END,
+        "pad_token": END_OF_TEXT,
+        "additional_special_tokens": [TURN_START],
+        "clean_up_tokenization_spaces": False,
+        "chat_template": _CHAT_TEMPLATE,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def _pretrain(tokenizer: Tokenizer, texts: list[str], seed: int) -> Any:

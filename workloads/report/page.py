@@ -20,7 +20,6 @@ from workloads.report.curves import Series, read_series
 from workloads.report.evaluation import Evaluation, read_evaluation
 from workloads.report.history import read_history, steps_of
 from workloads.report.lineage import read_lineage, read_versions
-from workloads.report.secrets import without_secrets
 from workloads.report.source import RunSource, read_run, text
 from workloads.report.timeline import read_state, read_timeline
 from workloads.storage.atomic import write_bytes
@@ -170,7 +169,7 @@ def _configs(source: RunSource) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _as_yaml(value: dict[str, Any]) -> str:
-    return yaml.safe_dump(without_secrets(value), sort_keys=False, allow_unicode=True, width=100)
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _lineage_json(source: RunSource) -> str:
@@ -178,4 +177,4 @@ def _lineage_json(source: RunSource) -> str:
     kept = {key: value for key, value in source.record.items() if key not in ("spec", "training_config")}
     metrics = {key: source.evaluation.get(key) for key in ("before", "after", "baseline")}
     whole = {**kept, "metrics": metrics, "published": source.outputs("publish")}
-    return json.dumps(without_secrets(whole), indent=2, ensure_ascii=False)
+    return json.dumps(whole, indent=2, ensure_ascii=False)

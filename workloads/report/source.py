@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from workloads.events import read_events
+from workloads.report.secrets import without_secrets
 from workloads.runtime import STAGES, RunPaths
 from workloads.storage.atomic import read_json
 
@@ -79,9 +80,9 @@ def read_run(run_dir: Path) -> RunSource:
     paths = RunPaths(run_dir)
     return RunSource(
         paths=paths,
-        record=mapping(printable(read_json(paths.record))),
-        evaluation=mapping(printable(read_json(paths.evaluation))),
-        markers={stage: mapping(printable(read_json(paths.marker(stage)))) for stage in STAGES},
+        record=mapping(_safe(read_json(paths.record))),
+        evaluation=mapping(_safe(read_json(paths.evaluation))),
+        markers={stage: mapping(_safe(read_json(paths.marker(stage)))) for stage in STAGES},
         events=_events(paths.events),
     )
 
@@ -89,13 +90,18 @@ def read_run(run_dir: Path) -> RunSource:
 def _events(path: Path) -> tuple[Event, ...]:
     found: list[Event] = []
     now: float | None = None
-    for each in printable(read_events(path)[0]):
+    for each in _safe(read_events(path)[0]):
         time = number(each.get("time"))
         if time is not None and 0 <= time < _YEAR_9999:
             now = time if now is None else max(now, time)  # a clock that was set back must not make time negative
         if now is not None:
             found.append(Event(now, text(each["event"]), each))
     return tuple(found)
+
+
+def _safe(value: Any) -> Any:
+    """What may be shown: no secret, and no character that a page can't hold. Everything read goes through here."""
+    return without_secrets(printable(value))
 
 
 def printable(value: Any) -> Any:

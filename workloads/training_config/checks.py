@@ -63,11 +63,6 @@ def check_config(
     return sorted(problems, key=lambda problem: (problem.file != str(config.path), problem.line or 0))
 
 
-def is_warning(problem: Problem) -> bool:
-    """Whether a problem leaves a config fit for training."""
-    return problem.code.startswith("warn-")
-
-
 def shared_output_dirs(configs: Sequence[LoadedConfig]) -> list[Problem]:
     """Warnings for configs that write to one output_dir; a run of tunery has its own, plain LLaMA-Factory not."""
     first: dict[str, LoadedConfig] = {}

@@ -164,9 +164,7 @@ def _weight_bytes(shape: ModelShape, plan: TrainingPlan, total: int, trained: in
     return (total - trained) * plan.base_bytes + trained * (plan.trained_bytes + copies)
 
 
-def _activation_bytes(
-    training: Mapping[str, Any], shape: ModelShape, plan: TrainingPlan, logits: float
-) -> float:
+def _activation_bytes(training: Mapping[str, Any], shape: ModelShape, plan: TrainingPlan, logits: float) -> float:
     each = [_layer_bytes(training, shape, layer, plan) for layer in shape.layers]
     residual = _residual_bytes(plan) * shape.hidden
     rows = plan.sequences * plan.tokens
