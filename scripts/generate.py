@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.generate_training_schema import training_schema
+from scripts.generate_training_schema import render as training_schema
 from workloads.run_spec import RunSpec
 
 SCHEMAS = Path(__file__).parents[1] / "configs" / "schemas"

@@ -131,7 +131,7 @@ class Resources(Spec):
     """What the training runs on."""
 
     accelerator: str | None = None
-    """An accelerator that `tunery estimate` knows, such as `l4`; the run is refused when it cannot fit."""
+    """An accelerator that `tunery estimate` knows, such as `l4`. On this machine it is only recorded."""
     count: Annotated[int, Field(ge=1, le=64)] = 1
     """How many of them."""
 

@@ -1,7 +1,8 @@
 """The accelerators that the memory estimate knows.
 
-``memory`` is what the NVIDIA driver reports as ``memory.total`` in nvidia-smi, in MiB, noted in November 2026. It is
-less than the name says: GDDR6 cards keep a sixteenth for error correction, and the driver keeps some.
+``memory`` is what nvidia-smi calls ``memory.total``, in MiB, as of November 2026. The figures of the H100 and H200 were
+read on such cards; the others are nominal and not yet confirmed on one. It is less than the name says: GDDR6 cards
+keep a sixteenth for error correction, and the driver keeps some.
 """
 
 from __future__ import annotations
