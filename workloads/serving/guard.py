@@ -53,7 +53,8 @@ class Guard:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self._body_bytes:
-                await _discard(receive, _DISCARDED_BODIES * self._body_bytes)
+                if message.get("more_body", False):
+                    await _discard(receive, _DISCARDED_BODIES * self._body_bytes)
                 raise self._too_large()
             return message
 
