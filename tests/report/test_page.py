@@ -204,7 +204,7 @@ def test_ten_thousand_logs_stay_a_small_page(run: Any, page_of: Any) -> None:
     "secret",
     [
         "hf_" + "a1B2" * 8, "AKCp" + "a1B2" * 8, "ghp_" + "a1B2" * 9, "glpat-" + "a1B2" * 5, "sk-" + "a1B2" * 8,
-        "AKIA" + "A1B2" * 4, "eyJ" + "a1B2" * 4 + ".eyJ" + "a1B2" * 4 + ".sig", "-----BEGIN RSA PRIVATE KEY-----",
+        "AKIA" + "A1B2" * 4, "eyJ" + "a1B2" * 4 + ".eyJ" + "a1B2" * 4 + ".sig", "-----BEGIN RSA PRIVATE" " KEY-----",
         "proxy://me:pass@host",
     ],
 )  # fmt: skip

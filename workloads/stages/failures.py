@@ -28,6 +28,11 @@ def explain(error: Exception, stage: str) -> TuneryError:
             "see `tunery estimate` for what each part needs; lower per_device_train_batch_size (and raise "
             "gradient_accumulation_steps), lower cutoff_len, or set quantization_bit: 4",
         )
+    if "tensors share memory" in text:
+        return InputError.of(
+            "LLaMA-Factory 0.9.5 cannot save a reward model whose embeddings are tied, trained in full or by freezing.",
+            "set finetuning_type: lora, or use a base model with tie_word_embeddings: false",
+        )
     if isinstance(error, MemoryError):
         return UnavailableError.of(
             f"This machine's memory was too small in {stage}.", "close other programs or use a machine with more"
