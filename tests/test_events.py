@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,8 +24,8 @@ def test_an_absent_log_is_empty(tmp_path: Path) -> None:
 
 
 @given(cut=st.integers(0, 200))
-def test_a_torn_last_line_waits_for_the_next_reading(tmp_path_factory: object, cut: int) -> None:
-    path = tmp_path_factory.mktemp("events") / "events.jsonl"  # type: ignore[attr-defined]
+def test_a_torn_last_line_waits_for_the_next_reading(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+    path = tmp_path_factory.mktemp("events") / "events.jsonl"
     log = EventLog(path, clock=lambda: 0.0)
     for number in range(5):
         log.append("log", step=number)

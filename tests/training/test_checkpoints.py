@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,9 +23,9 @@ def test_without_checkpoints_training_starts_at_the_beginning(tmp_path: Path) ->
 @settings(max_examples=40, deadline=None)
 @given(st.dictionaries(st.integers(1, 2000), st.booleans(), max_size=5))
 def test_the_newest_whole_one_is_taken_and_only_damaged_newer_ones_are_moved(
-    tmp_path_factory: object, checkpoints: dict[int, bool]
+    tmp_path_factory: pytest.TempPathFactory, checkpoints: dict[int, bool]
 ) -> None:
-    root: Path = tmp_path_factory.mktemp("checkpoints")  # type: ignore[attr-defined]
+    root = tmp_path_factory.mktemp("checkpoints")
     for step, whole in checkpoints.items():
         _checkpoint(root / "out", step, whole=whole)
     found, damaged = newest_verified(root / "out", root / "damaged")
