@@ -1,0 +1,1 @@
+"""What exists in Google Cloud: environments described in YAML, synthesized to Terraform by CDK for Terraform."""

@@ -1,0 +1,176 @@
+"""Every name that is derived from an environment, once. Pure: settings in, strings out.
+
+The contract (``contract.py``) carries to the workloads those that both halves must agree on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from infra.settings import Capacity, Environment
+
+DOMAIN = "tunery.dev"
+COMPUTE_CLASS_LABEL = "cloud.google.com/compute-class"
+"""GKE's own label and taint key: it adds the toleration to pods that select the class."""
+POOL_LABEL = f"{DOMAIN}/pool"
+CAPACITY_LABEL = f"{DOMAIN}/capacity"
+TEAM_LABEL = f"{DOMAIN}/team"
+RUN_LABEL = f"{DOMAIN}/run"
+STAGE_LABEL = f"{DOMAIN}/stage"
+SPOT_TAINT = "cloud.google.com/gke-spot"
+GPU_TAINT = "nvidia.com/gpu"
+
+SYSTEM_POOL = "system"
+CPU_POOL = "cpu"
+
+ROLES: dict[str, str] = {
+    "stager": "fetch and prepare: reads the hub, writes models and runs",
+    "trainer": "train, evaluate and export: reads models, reads and writes runs, no secrets",
+    "publisher": "publish: reads runs, writes to the hub",
+    "server": "serve: reads the hub",
+    "runner": "Argo's executor: creates the Jobs and JobSets of its namespace, nothing in Google Cloud",
+    "board": "the web board: reads models, reads and writes runs",
+}
+"""A Kubernetes service account of every team namespace, and what it is for."""
+
+STAGE_ROLES: dict[str, str] = {
+    "fetch": "stager",
+    "prepare": "stager",
+    "train": "trainer",
+    "evaluate": "trainer",
+    "export": "trainer",
+    "publish": "publisher",
+    "serve": "server",
+}
+"""The role that each stage of a run works as."""
+
+SECRETS: dict[str, tuple[str, ...]] = {
+    "artifactory-token": ("stager", "publisher", "server"),
+    "hf-token": ("stager",),
+    "wandb-key": ("trainer",),
+    "api-keys": ("server",),
+}
+"""A Secret Manager secret, and the roles that read it."""
+
+PRIORITIES: dict[str, int] = {"low": -100, "normal": 0, "high": 100}
+"""Kueue's WorkloadPriorityClasses: who is admitted first. A running pod is never preempted by them directly."""
+
+CONTROLLER_NAMESPACES: dict[str, str] = {
+    "argo-workflows": "argo",
+    "jobset": "jobset-system",
+    "kueue": "kueue-system",
+    "keda": "keda",
+    "argo-cd": "argocd",
+    "platform": "tunery-system",
+}
+
+BUCKETS: dict[str, str] = {
+    "models": "base models, filled once by the fetch stage",
+    "runs": "run directories: configs, prepared data, checkpoints, adapters, reports",
+    "logs": "access logs and build logs",
+}
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of one environment."""
+
+    environment: Environment
+
+    @property
+    def env(self) -> str:
+        """Its short name."""
+        return self.environment.name
+
+    @cached_property
+    def prefix(self) -> str:
+        """What every resource's name starts with."""
+        return f"tunery-{self.env}"
+
+    @property
+    def cluster_stack(self) -> str:
+        """The Terraform stack of everything in Google Cloud."""
+        return f"cluster-{self.env}"
+
+    @property
+    def platform_stack(self) -> str:
+        """The Terraform stack of what runs on the cluster."""
+        return f"platform-{self.env}"
+
+    @property
+    def cluster(self) -> str:
+        """The GKE cluster."""
+        return self.prefix
+
+    @property
+    def workload_pool(self) -> str:
+        """The Workload Identity pool of the project."""
+        return f"{self.environment.project}.svc.id.goog"
+
+    @property
+    def registry(self) -> str:
+        """Where the company's images are, without a trailing slash."""
+        environment = self.environment
+        return f"{environment.region}-docker.pkg.dev/{environment.project}/{environment.registry.repository}"
+
+    def remote_registry(self, upstream: str) -> str:
+        """The repository that proxies an upstream registry, such as ``gke-llm-quay``."""
+        return f"{self.environment.registry.repository}-{upstream}"
+
+    def bucket(self, kind: str) -> str:
+        """A bucket; names are unique in the whole of Google Cloud, so the project is part of them."""
+        if kind not in BUCKETS:
+            raise KeyError(kind)
+        return f"{self.environment.project}-{self.env}-{kind}"
+
+    def node_pool(self, pool: str, capacity: Capacity) -> str:
+        """A GKE node pool: one for each capacity of a pool."""
+        return f"{pool}-{capacity}"
+
+    def secret(self, name: str) -> str:
+        """A Secret Manager secret."""
+        if name not in SECRETS:
+            raise KeyError(name)
+        return f"{self.prefix}-{name}"
+
+    def google_account(self, role: str) -> str:
+        """The account id of a Google service account: ``nodes``, ``builder``, ``submitter``."""
+        return f"{self.prefix}-{role}"
+
+    def google_email(self, role: str) -> str:
+        """The e-mail address of a Google service account."""
+        return f"{self.google_account(role)}@{self.environment.project}.iam.gserviceaccount.com"
+
+    def team_namespace(self, team: str) -> str:
+        """The Kubernetes namespace of a team."""
+        return f"team-{team}"
+
+    def cluster_queue(self, team: str) -> str:
+        """Kueue's ClusterQueue with the team's quota."""
+        return f"team-{team}"
+
+    @property
+    def local_queue(self) -> str:
+        """Kueue's LocalQueue, of the same name in every team namespace."""
+        return "runs"
+
+    @property
+    def cohort(self) -> str:
+        """Kueue's cohort: the teams that lend to one another."""
+        return self.prefix
+
+    def secret_class(self, role: str) -> str:
+        """The SecretProviderClass that mounts a role's secrets."""
+        return f"{role}-secrets"
+
+    def principal(self, project_number: str, namespace: str, account: str) -> str:
+        """The IAM principal of a Kubernetes service account (Workload Identity Federation for GKE)."""
+        return (
+            f"principal://iam.googleapis.com/projects/{project_number}/locations/global/workloadIdentityPools/"
+            f"{self.workload_pool}/subject/ns/{namespace}/sa/{account}"
+        )
+
+    def labels(self) -> dict[str, str]:
+        """Google Cloud labels of every resource that takes them."""
+        return {**self.environment.labels, "environment": self.env, "managed-by": "tunery"}
