@@ -2,7 +2,7 @@
 
 ``google.container_cluster.ContainerCluster`` imports ``container_cluster`` alone when it is first named. The root of
 a provider package imports all of its modules (1,470 for Google), which takes 15-80 s, so an empty module takes the
-root's place first; ``lazy_provider.js`` does the same in jsii's Node process. Blocks are written as dicts with
+root's place first; ``jsii_hook.js`` does the same in jsii's Node process. Blocks are written as dicts with
 snake_case keys, in lists too: jsii turns the first kind into its structs, ``_accept_dicts`` the second, and jsii
 checks their types.
 
@@ -28,7 +28,7 @@ PACKAGES = {
     "cdktn": ("cdktn", "cdktn_provider_google", "cdktn_provider_helm"),
 }
 CDKTF, GOOGLE, HELM = PACKAGES[os.environ.get("TUNERY_CDK", "cdktf")]
-HOOK = Path(__file__).parent / "lazy_provider.js"
+HOOK = Path(__file__).parent / "jsii_hook.js"
 
 
 class Package:
@@ -86,11 +86,8 @@ def _with_dicts_in_lists(init: Callable[..., None], module: ModuleType) -> Calla
 def _struct_of_items(annotation: Any, module: ModuleType) -> Any:
     """The struct X of an annotation such as ``Optional[Union[IResolvable, Sequence[Union["X", Dict[str, Any]]]]]``."""
     for part in typing.get_args(annotation):
-        if isinstance(part, ForwardRef):
-            return getattr(module, part.__forward_arg__)
-        if hasattr(part, "__jsii_struct_bases__"):
-            return part
-        found = _struct_of_items(part, module)
+        named = vars(module).get(part.__forward_arg__) if isinstance(part, ForwardRef) else part
+        found = named if hasattr(named, "__jsii_struct_bases__") else _struct_of_items(named, module)
         if found is not None:
             return found
     return None

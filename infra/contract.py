@@ -10,10 +10,16 @@ from typing import Any
 
 from infra import names as n
 from infra.machines import MACHINES
-from infra.settings import Environment
+from infra.settings import Budget, Environment, SystemPool
 
 VERSION = 1
 LOCAL_SSD_GB = 375
+SPOT_GRACE_SECONDS = 15
+"""How long a pod on a spot node has after SIGTERM: half of GKE's 30 s, the rest is for system pods.
+
+GKE 1.35 can give 120 s in all (kubeletConfig.shutdownGracePeriodSeconds), but the google provider's release 6.50.0,
+the last with CDKTF bindings, has no field for it.
+"""
 
 
 def contract(environment: Environment) -> dict[str, Any]:
@@ -28,7 +34,9 @@ def contract(environment: Environment) -> dict[str, Any]:
         "zones": list(environment.zones),
         "cluster": names.cluster,
         "registry": names.registry,
+        "state_bucket": environment.state_bucket,
         "buckets": {kind: names.bucket(kind) for kind in n.BUCKETS},
+        "keys": list(n.KEYS),
         "artifactory": {
             "url": artifactory.url,
             "models": artifactory.models,
@@ -55,13 +63,26 @@ def contract(environment: Environment) -> dict[str, Any]:
             name: namespace for name, namespace in n.CONTROLLER_NAMESPACES.items() if _is_on(name, environment)
         },
         "egress": environment.network.egress,
-        "grace_seconds": {"spot": spot_grace_seconds(environment), "on-demand": 600},
+        "high_availability": environment.cluster.high_availability,
+        "deletion_protection": environment.cluster.deletion_protection,
+        "retention_days": {
+            "runs": environment.storage.run_days,
+            "logs": environment.storage.log_days,
+            "deleted": environment.storage.soft_delete_days,
+        },
+        "budget": _budget(environment.budget),
+        "grace_seconds": {"spot": SPOT_GRACE_SECONDS, "on-demand": 600},
+        "system": _system(environment.system),
         "pools": {name: _pool(environment, name) for name in environment.pools},
         "teams": {
             name: {
                 "namespace": names.team_namespace(name),
+                "folder": names.team_folder(name),
                 "cluster_queue": names.cluster_queue(name),
+                "group": team.group,
                 "gpus": team.gpus,
+                "borrow": team.borrow,
+                "weight": team.weight,
                 "budget": team.budget,
             }
             for name, team in environment.teams.items()
@@ -74,18 +95,25 @@ def render(environment: Environment) -> str:
     return json.dumps(contract(environment), indent=2) + "\n"
 
 
-def spot_grace_seconds(environment: Environment) -> int:
-    """How long a pod on a spot node has after SIGTERM.
-
-    GKE gives 15 s; from 1.35 a node pool can ask for up to 120 s (kubeletConfig.shutdownGracePeriodSeconds).
-    """
-    version = environment.cluster.min_version
-    return 120 if version is not None and int(version.split(".")[1]) >= 35 else 15
-
-
 def _is_on(controller: str, environment: Environment) -> bool:
     optional = {"keda": environment.controllers.keda, "argo-cd": environment.controllers.argo_cd}
     return optional.get(controller, True)
+
+
+def _budget(budget: Budget | None) -> dict[str, Any] | None:
+    return None if budget is None else {"amount": budget.amount, "currency": budget.currency}
+
+
+def _system(pool: SystemPool) -> dict[str, Any]:
+    machine = MACHINES[pool.machine]
+    return {
+        "machine": pool.machine,
+        "cpus": machine.cpus,
+        "memory_gb": machine.memory_gb,
+        "min": pool.min,
+        "max": pool.max,
+        "disk_gb": pool.disk_gb,
+    }
 
 
 def _pool(environment: Environment, name: str) -> dict[str, Any]:
@@ -98,7 +126,9 @@ def _pool(environment: Environment, name: str) -> dict[str, Any]:
         "gpus": machine.gpus,
         "accelerator": machine.accelerator,
         "scratch_gb": machine.local_ssds * LOCAL_SSD_GB,
+        "disk_gb": pool.disk_gb,
         "capacity": list(pool.capacity),
+        "reservation": pool.reservation,
         "min": pool.min,
         "max": pool.max,
         "zones": list(pool.zones or environment.zones),

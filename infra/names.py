@@ -26,7 +26,7 @@ CPU_POOL = "cpu"
 
 ROLES: dict[str, str] = {
     "stager": "fetch and prepare: reads the hub, writes models and runs",
-    "trainer": "train, evaluate and export: reads models, reads and writes runs, no secrets",
+    "trainer": "train, evaluate and export: reads models, reads and writes runs; its one secret is the experiment tracker's key",
     "publisher": "publish: reads runs, writes to the hub",
     "server": "serve: reads the hub",
     "runner": "Argo's executor: creates the Jobs and JobSets of its namespace, nothing in Google Cloud",
@@ -65,11 +65,25 @@ CONTROLLER_NAMESPACES: dict[str, str] = {
     "platform": "tunery-system",
 }
 
+KEYS = ("cluster", "storage", "registry", "secrets")
+"""The Cloud KMS keys, named after what they encrypt."""
+
 BUCKETS: dict[str, str] = {
     "models": "base models, filled once by the fetch stage",
     "runs": "run directories: configs, prepared data, checkpoints, adapters, reports",
     "logs": "access logs and build logs",
 }
+
+UPSTREAMS: dict[str, str] = {
+    "dockerhub": "https://registry-1.docker.io",
+    "ghcr": "https://ghcr.io",
+    "k8s": "https://registry.k8s.io",
+    "quay": "https://quay.io",
+}
+"""A public registry of container images, and its address; the environment proxies each of them."""
+
+POD_PRIORITIES: dict[str, int] = {"controllers": 1_000_000, "endpoints": 1_000}
+"""Kubernetes PriorityClasses, by what they are for; a run's pods have none, which counts as 0."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +125,35 @@ class Names:
     @property
     def registry(self) -> str:
         """Where the company's images are, without a trailing slash."""
-        environment = self.environment
-        return f"{environment.region}-docker.pkg.dev/{environment.project}/{environment.registry.repository}"
+        return self._registry_address(self.environment.registry.repository)
+
+    def _registry_address(self, repository: str) -> str:
+        return f"{self.environment.region}-docker.pkg.dev/{self.environment.project}/{repository}"
 
     def remote_registry(self, upstream: str) -> str:
         """The repository that proxies an upstream registry, such as ``gke-llm-quay``."""
+        if upstream not in UPSTREAMS:
+            raise KeyError(upstream)
         return f"{self.environment.registry.repository}-{upstream}"
+
+    def remote_address(self, upstream: str) -> str:
+        """What takes the upstream registry's host in an image's name, without a trailing slash."""
+        return self._registry_address(self.remote_registry(upstream))
+
+    def image_host(self, upstream: str) -> str:
+        """Where images of an upstream registry are pulled from: the mirror, or the repository that proxies it."""
+        return self.environment.registry.images or self.remote_address(upstream)
+
+    def priority_class(self, purpose: str) -> str:
+        """A Kubernetes PriorityClass, by what it is for."""
+        if purpose not in POD_PRIORITIES:
+            raise KeyError(purpose)
+        return f"tunery-{purpose}"
+
+    @property
+    def chart_registry(self) -> str:
+        """The repository of mirrored Helm charts."""
+        return f"{self.environment.registry.repository}-charts"
 
     def bucket(self, kind: str) -> str:
         """A bucket; names are unique in the whole of Google Cloud, so the project is part of them."""
@@ -127,6 +164,11 @@ class Names:
     def node_pool(self, pool: str, capacity: Capacity) -> str:
         """A GKE node pool: one for each capacity of a pool."""
         return f"{pool}-{capacity}"
+
+    @property
+    def node_tag(self) -> str:
+        """The network tag of every node: what firewall rules aim at."""
+        return f"{self.prefix}-node"
 
     def secret(self, name: str) -> str:
         """A Secret Manager secret."""
@@ -145,6 +187,10 @@ class Names:
     def team_namespace(self, team: str) -> str:
         """The Kubernetes namespace of a team."""
         return f"team-{team}"
+
+    def team_folder(self, team: str) -> str:
+        """The folder of the bucket ``runs`` that only the team can read and write: ``<team>/<run id>/...``."""
+        return f"{team}/"
 
     def cluster_queue(self, team: str) -> str:
         """Kueue's ClusterQueue with the team's quota."""
@@ -173,4 +219,8 @@ class Names:
 
     def labels(self) -> dict[str, str]:
         """Google Cloud labels of every resource that takes them."""
-        return {**self.environment.labels, "environment": self.env, "managed-by": "tunery"}
+        return {**self.environment.labels, **self.own_labels()}
+
+    def own_labels(self) -> dict[str, str]:
+        """The labels that an environment may not set itself."""
+        return {"environment": self.env, "managed-by": "tunery"}

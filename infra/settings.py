@@ -88,7 +88,7 @@ class Cluster(Settings):
     release_channel: Literal["RAPID", "REGULAR", "STABLE"] = "REGULAR"
     """How soon new versions of Kubernetes arrive."""
     min_version: Annotated[str, Field(pattern=r"^1\.\d+$")] | None = None
-    """The oldest minor version of Kubernetes; from 1.35 a spot node gives its pods 120 s instead of 15 s."""
+    """The oldest minor version of Kubernetes that the control plane may start with."""
     maintenance: Maintenance = Maintenance()
     """When GKE may upgrade."""
     deletion_protection: bool = True
@@ -213,6 +213,8 @@ class Builds(Settings):
     """Machine type of the private pool."""
     severity: Severity = "HIGH"
     """The vulnerability from which on an image is refused."""
+    approval: bool = False
+    """A person approves each build and each submission before it starts; checks of pull requests never wait."""
 
 
 class Budget(Settings):
@@ -233,9 +235,9 @@ class Budget(Settings):
 class Alerts(Settings):
     """When people are told that something is wrong."""
 
-    pending_minutes: Annotated[int, Field(ge=5, le=1440)] = 30
-    """A pod that waits longer."""
-    idle_gpu_minutes: Annotated[int, Field(ge=10, le=1440)] = 30
+    pending_minutes: Annotated[int, Field(ge=5, le=1380)] = 30
+    """A pod that waits longer; Cloud Monitoring looks back 23.5 hours at most."""
+    idle_gpu_minutes: Annotated[int, Field(ge=10, le=1380)] = 30
     """A GPU that is paid for and does nothing."""
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -83,7 +83,7 @@ def read(path: Path) -> Source:
         raise SettingsError([Problem("Lists are nested too deeply.", "write fewer levels", source.file)]) from None
     finally:
         if loader is not None:
-            loader.dispose()  # type: ignore[no-untyped-call]
+            loader.dispose()
     return source
 
 
@@ -105,14 +105,14 @@ def _text(path: Path) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers = {}  # noqa: RUF012 (PyYAML copies the parent's when a class has none of its own)
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
+            event: Any = self.peek_event()  # type: ignore[no-untyped-call]
             problem = "aliases (*name) are not read here, write the value again"
             raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
-        return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        return super().compose_node(parent, index)
 
 
 for _tag, _pattern, _first in (
@@ -121,7 +121,7 @@ for _tag, _pattern, _first in (
     ("int", r"[-+]?[0-9]+", list("-+0123456789")),
     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
 ):
-    _Loader.add_implicit_resolver(TAG + _tag, re.compile(f"^(?:{_pattern})$"), _first)  # type: ignore[no-untyped-call]
+    _Loader.add_implicit_resolver(TAG + _tag, re.compile(f"^(?:{_pattern})$"), _first)
 
 
 def _value(node: Any, location: Location, source: Source) -> Any:
@@ -141,7 +141,7 @@ def _value(node: Any, location: Location, source: Source) -> Any:
         return None
     try:
         return _SCALARS[node.tag.removeprefix(TAG)](node.value)
-    except ValueError:
+    except (KeyError, ValueError):
         source.problems.append(source.problem(location, f"{node.value[:40]!r} has another type.", "remove its tag"))
         return None
 
@@ -179,7 +179,7 @@ def _float(text: str) -> float | str:
 _SCALARS: dict[str, Any] = {
     "str": str,
     "null": lambda _text: None,
-    "bool": lambda text: text.lower() == "true",
+    "bool": lambda text: {"true": True, "false": False}[text.lower()],
     "int": int,
     "float": _float,
 }

@@ -15,6 +15,9 @@ Scalar = bool | int | float | str | None
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
 """A run's name becomes part of Kubernetes object names, so it is a short DNS label."""
 
+CRON_PATTERN = r"^([0-9*,/-]+ +){4}[0-9*,/-]+$"
+"""minute hour day-of-month month day-of-week, in digits."""
+
 ALIAS_PATTERN = r"^([a-uw-z][a-z0-9-]*|v|v[0-9]*[a-z-][a-z0-9-]*)$"
 """A lower-case word; ``v1``, ``v2``, ... are versions."""
 
@@ -125,15 +128,27 @@ class Serve(Spec):
 
     question: Annotated[str, Field(min_length=1)] = "Hello"
     """What the model is asked through the API."""
+    approval: bool = False
+    """On an environment, wait for a person before this stage."""
 
 
 class Resources(Spec):
-    """What the training runs on."""
+    """What the training runs on. On this machine it is only recorded; on an environment it chooses the nodes."""
 
     accelerator: str | None = None
-    """An accelerator that `tunery estimate` knows, such as `l4`. On this machine it is only recorded."""
-    count: Annotated[int, Field(ge=1, le=64)] = 1
-    """How many of them."""
+    """An accelerator that `tunery estimate` knows, such as `l4`."""
+    pool: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
+    """A pool of the environment; the smallest with enough GPUs a node when absent."""
+    count: Annotated[int, Field(ge=1, le=8)] = 1
+    """GPUs of each pod."""
+    nodes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Pods of one training, each on a node of its own; more than one is a JobSet with torchrun."""
+    capacity: Literal["any", "on-demand"] = "any"
+    """`any` prefers what is cheapest and may be preempted; `on-demand` is never preempted and costs three times as much."""
+    priority: Literal["low", "normal", "high"] = "normal"
+    """Who is admitted first when the queue is full."""
+    max_hours: Annotated[float, Field(gt=0, le=720)] = 48
+    """The training is stopped after this time, preemptions included."""
 
 
 class RunSpec(Spec):
@@ -148,7 +163,9 @@ class RunSpec(Spec):
     base: Base | None = None
     """The base model; the training config's `model_name_or_path` when absent."""
     team: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
-    """Who the run belongs to; recorded in its lineage."""
+    """Who the run belongs to: recorded in its lineage, and on an environment its namespace, queue and budget."""
+    schedule: Annotated[str, Field(pattern=CRON_PATTERN)] | None = None
+    """On an environment, run again at these times: five cron fields, UTC."""
     resources: Resources = Resources()
     """What the training runs on."""
     evaluation: Evaluation = Evaluation()

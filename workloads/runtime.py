@@ -32,6 +32,21 @@ ENV_RUNS = "TUNERY_RUNS"
 ENV_HUB = "TUNERY_HUB"
 ENV_CACHE = "TUNERY_CACHE"
 ENV_API_KEY = "TUNERY_API_KEY"
+ENV_PLATFORM = "TUNERY_PLATFORM"
+ENV_PRICES = "TUNERY_PRICES"
+ENV_STORE = "TUNERY_STORE"
+ENV_MODELS_STORE = "TUNERY_MODELS_STORE"
+ENV_SCRATCH = "TUNERY_SCRATCH"
+ENV_GRACE = "TUNERY_GRACE_SECONDS"
+ENV_SECRETS = "TUNERY_SECRETS"
+ENV_PROCESSES = "TUNERY_PROCESSES"
+
+POD_SCRATCH = "/scratch"
+"""Where a pod works: local SSD on a node that has one."""
+POD_SECRETS = "/var/run/secrets/tunery"
+"""Where the secrets of a pod's role are mounted, one file each."""
+MASTER_PORT = 29500
+"""Where torchrun's ranks meet; fixed, since LLaMA-Factory draws a random one in each process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +139,13 @@ def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("tunery")
+
+
+def platform_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the platform contracts lie: ``$TUNERY_PLATFORM``, else ``configs/platform`` in the working directory."""
+    return Path(environ.get(ENV_PLATFORM) or "configs/platform")
+
+
+def price_list(environ: Mapping[str, str] = os.environ) -> Path:
+    """The price list: ``$TUNERY_PRICES``, else ``configs/prices.json`` in the working directory."""
+    return Path(environ.get(ENV_PRICES) or "configs/prices.json")

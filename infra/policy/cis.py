@@ -53,6 +53,10 @@ def _own_node_account(terraform: Terraform) -> bool:
     return all("google_service_account" in account for account in accounts)
 
 
+def _repaired(terraform: Terraform) -> bool:
+    return all(pool.get("management.auto_repair") or pool.get("node_config.flex_start") for pool in _pools(terraform))
+
+
 def _registry_readers_only(terraform: Terraform) -> bool:
     nodes = [
         member
@@ -146,7 +150,11 @@ CONTROLS: tuple[Control, ...] = (
         _every_pool("node_config.image_type", "COS_CONTAINERD"),
     ),
     Control(
-        "5.5.2", "Nodes are repaired", "met", "management of every pool", _every_pool("management.auto_repair", True)
+        "5.5.2",
+        "Nodes are repaired",
+        "met",
+        "management of every pool but flex-start, whose granted time a repair would lose (GKE asks for it to be off)",
+        _repaired,
     ),
     Control(
         "5.5.3", "Nodes are upgraded", "met", "management of every pool", _every_pool("management.auto_upgrade", True)

@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "promote": ("promote", "promote", "Point an alias such as production at a model version."),
     "chat": ("chat", "chat", "Talk to a model in the terminal."),
     "serve": ("serve", "serve", "Serve a model over an OpenAI-compatible API."),
+    "env": ("env", "env", "Show, compare and check environments."),
 }
 
 
@@ -61,8 +62,29 @@ def build(only: str | None = None) -> Typer:
 
     for name, (_, _, line) in VERBS.items():
         chosen = name == only
-        app.command(name, help=None if chosen else line)(_verb(name) if chosen else unused)
+        commands = _commands(name) if chosen else {}
+        if commands:
+            app.add_typer(_group(name, commands), name=name)
+        else:
+            app.command(name, help=None if chosen else line)(_verb(name) if chosen else unused)
     return app
+
+
+def _commands(name: str) -> dict[str, Any]:
+    """The verbs after a verb, which its module keeps in ``COMMANDS``; most have none."""
+    module, _, _ = VERBS[name]
+    found: dict[str, Any] = getattr(importlib.import_module(f"workloads.cli.{module}"), "COMMANDS", {})
+    return found
+
+
+def _group(name: str, commands: dict[str, Any]) -> Typer:
+    import typer
+
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    group.callback()(_verb(name))
+    for word, function in commands.items():
+        group.command(word)(function)
+    return group
 
 
 def _verb_of(arguments: list[str]) -> str | None:
