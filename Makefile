@@ -3,7 +3,7 @@ BIN := $(or $(TUNERY_VENV),.venv)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format goldens lock bench clean
+.PHONY: help setup demo test test-slow test-cdktn test-terraform test-cluster check policy format goldens lock bench bench-infra synth diff deploy destroy clean
 
 help:  ## Show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,12 +17,27 @@ demo: setup  ## Run the whole pipeline for real on a tiny model
 test: setup  ## Run the tests
 	@$(BIN)/python -m pytest -n $(WORKERS)
 
+test-slow: setup  ## The tests that train for a minute or more: several processes, killed and stopped
+	@$(BIN)/python -m pytest -n $(WORKERS) -m slow
+
+test-cdktn: setup  ## Build the infrastructure's app with CDK Terrain too (installs it apart, 450 MB)
+	@$(BIN)/python -m pytest -m cdktn tests/infra
+
+test-terraform: setup  ## Deploy and destroy an environment with cdktf, on the test provider
+	@$(BIN)/python -m pytest -m terraform_full tests/infra
+
 check: setup  ## Lint, types, import direction, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	scripts/regenerate --diff
+
+policy: setup  ## Check the Terraform of all environments with checkov (installs it apart, 0.2 GB)
+	@$(BIN)/python -m scripts.policy
+
+test-cluster: setup  ## The tests that need Kubernetes: TUNERY_CLUSTER_CONTEXT=kind-kind, or a kit at TUNERY_CLUSTER_KIT
+	@scripts/with_cluster.py $(BIN)/python -m pytest -n 0 tests/cluster
 
 format: setup  ## Format the code
 	$(BIN)/ruff format .
@@ -37,5 +52,25 @@ lock: setup  ## Resolve the versions again
 bench: setup  ## Measure the speed against plain llamafactory-cli
 	$(BIN)/python -m benchmarks.local
 
+bench-infra: setup  ## Measure synthesis against plain imports of the bindings
+	$(BIN)/python -m benchmarks.synth
+
+synth: setup  ## Write the Terraform of all environments into cdktf.out
+	@scripts/cdktf synth
+
+diff: setup stacks  ## Show what `make deploy ENV=dev` would change
+	@scripts/cdktf diff cluster-$(ENV)
+	@scripts/cdktf diff platform-$(ENV)
+
+deploy: setup stacks  ## Deploy an environment: make deploy ENV=dev
+	@scripts/cdktf deploy cluster-$(ENV) platform-$(ENV)
+
+destroy: setup stacks  ## Destroy an environment: make destroy ENV=dev
+	@scripts/cdktf destroy cluster-$(ENV) platform-$(ENV)
+
+.PHONY: stacks
+stacks:
+	@test -f configs/environments/$(ENV).yaml || { echo 'which environment? fix: name a file of configs/environments, such as ENV=dev' >&2; exit 64; }
+
 clean:  ## Remove .venv and caches
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv node_modules cdktf.out .mypy_cache .ruff_cache .pytest_cache .hypothesis

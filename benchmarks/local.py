@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -15,12 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import yaml
+
+from benchmarks.report import Row, report
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -28,18 +28,6 @@ RESULTS = Path(__file__).parent / "results" / "local.json"
 CONFIG = ROOT / "configs" / "training" / "tiny-sft-lora.yaml"
 SPEC = ROOT / "configs" / "runs" / "demo.yaml"
 TUNERY, PLAIN = str(BIN / "tunery"), str(BIN / "llamafactory-cli")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One measure: what, the figure, the goal in words, and whether it is met."""
-
-    measure: str
-    tunery: float
-    plain: float | None
-    unit: str
-    goal: str
-    met: bool
 
 
 def wall(command: Sequence[str], *, env: dict[str, str], codes: Sequence[int] = (0,), given: str = "") -> float:
@@ -164,16 +152,7 @@ def main() -> int:
         env = {**os.environ, **{key: str(scratch / value) for key, value in places.items()}, "OMP_NUM_THREADS": "1"}
         env |= {"HF_HUB_OFFLINE": "1", "DISABLE_VERSION_CHECK": "1"}
         rows = checks(scratch, env) + pipeline(scratch, env) + interruption(env)
-    print(f"{'measure':<40}{'tunery':>10}{'plain':>10}{'ratio':>8}  goal")
-    for row in rows:
-        plain = "" if row.plain is None else f"{row.plain:.2f}"
-        ratio = "" if row.plain is None else f"{row.plain / row.tunery:.1f}"
-        mark = "met" if row.met else "NOT MET"
-        print(f"{row.measure:<40}{row.tunery:>8.3f} {row.unit:<5}{plain:>6}{ratio:>8}  {row.goal}: {mark}")
-    machine = {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.machine()}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=2) + "\n")
-    return 0 if all(row.met for row in rows) else 1
+    return report(rows, RESULTS)
 
 
 if __name__ == "__main__":

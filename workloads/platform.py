@@ -140,6 +140,8 @@ class LocalCluster(Part):
     """The folder of run directories, on a volume that every node mounts."""
     python: str = "python"
     """The interpreter in the image that has tunery."""
+    images: dict[str, str] = {}
+    """Image name (stager, trainer, server) -> full reference, as the nodes have it."""
     environment: dict[str, str] = {}
     """Further variables of every pod, such as TUNERY_HUB."""
     mounts: tuple[HostMount, ...] = ()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from workloads.errors import InputError
 from workloads.runtime import RunPaths
 from workloads.storage.atomic import read_json, write_json
+
+FILE_KEYS = ("deepspeed", "fsdp_config", "new_special_tokens_config")
+"""Keys of a training config that may name a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,7 @@ class BaseModel:
         model: the name in the hub, or the folder as the user wrote it.
         revision: 40 hex digits that name its content.
         reference: ``NAME@VERSION`` in the hub; None for a folder.
-        folder: an absolute folder on this machine; None while the fetch stage has to bring it.
+        folder: a folder on this machine; None when the fetch stage has to bring it from the hub.
     """
 
     model: str
@@ -36,7 +38,7 @@ class DatasetDigest:
 
     Attributes:
         name: its name in dataset_info.json.
-        file: its absolute path when the run was created.
+        file: its path: absolute, or inside the run directory of a run that can be sent elsewhere.
         sha256: of its content, in hex.
     """
 
@@ -47,7 +49,10 @@ class DatasetDigest:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run, as ``run.json`` holds it."""
+    """One run, as ``run.json`` holds it.
+
+    Paths are absolute, or relative to the run directory in a run that was made to be sent to an environment.
+    """
 
     id: str
     name: str
@@ -62,6 +67,8 @@ class RunRecord:
     versions: dict[str, str]
     git_commit: str | None
     seed: int
+    trials: tuple[dict[str, Any], ...] = ()
+    """Of a run with a sweep, each trial's parameters: drawn once, when the run is planned."""
 
     def write(self, paths: RunPaths) -> None:
         """Writes run.json: from then on the run exists."""
@@ -74,7 +81,8 @@ class RunRecord:
         try:
             base = BaseModel(**value.pop("base"))
             datasets = tuple(DatasetDigest(**each) for each in value.pop("datasets"))
-            return cls(base=base, datasets=datasets, **value)
+            trials = tuple(dict(each) for each in value.pop("trials", ()))
+            return cls(base=base, datasets=datasets, trials=trials, **value)
         except (AttributeError, KeyError, TypeError) as error:
             raise InputError.of(
                 "This is not a run directory: it has no readable run.json.",
@@ -92,8 +100,3 @@ def digest_of(value: Any) -> str:
 def run_id(name: str, *parts: Any) -> str:
     """A run's id: its name and 10 hex digits of everything that decides its result."""
     return f"{name}-{digest_of(parts)[:10]}"
-
-
-def relative_to_spec(record: RunRecord, path: str) -> Path:
-    """A path of the spec, which is relative to the file that holds it."""
-    return Path(record.spec_dir, path)

@@ -5,6 +5,7 @@ Models are frozen and reject unknown keys. Paths inside a spec are relative to t
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,6 +31,9 @@ METRICS: dict[str, bool] = {
     "preference_accuracy": True,
 }
 """The metrics that the evaluate stage can produce, and whether more is better."""
+
+MAX_TRIALS = 1000
+"""The most trials of a sweep."""
 
 Metric = Literal["loss", "perplexity", "exact_match", "rouge1", "rougeL", "preference_accuracy"]
 
@@ -144,11 +148,92 @@ class Resources(Spec):
     nodes: Annotated[int, Field(ge=1, le=64)] = 1
     """Pods of one training, each on a node of its own; more than one is a JobSet with torchrun."""
     capacity: Literal["any", "on-demand"] = "any"
-    """`any` prefers what is cheapest and may be preempted; `on-demand` is never preempted and costs three times as much."""
+    """`any` takes what is cheapest and may be preempted; `on-demand` is never preempted and costs twice as much."""
     priority: Literal["low", "normal", "high"] = "normal"
     """Who is admitted first when the queue is full."""
     max_hours: Annotated[float, Field(gt=0, le=720)] = 48
     """The training is stopped after this time, preemptions included."""
+
+
+class Parameter(Spec):
+    """What a sweep tries for one key of the training config: a list of values, or a range of numbers."""
+
+    values: Annotated[tuple[Scalar, ...], Field(min_length=1, max_length=100)] | None = None
+    """The values to try."""
+    min: float | None = None
+    """The smallest number to try."""
+    max: float | None = None
+    """The largest number to try."""
+    log: bool = False
+    """Spread numbers evenly over powers of ten instead of evenly over the range; right for learning rates."""
+    points: Annotated[int, Field(ge=2, le=100)] | None = None
+    """How many numbers of the range a grid has; `min` and `max` are the first and the last."""
+
+    @model_validator(mode="after")
+    def _list_or_range(self) -> Parameter:
+        if self.values is not None:
+            if (self.min, self.max, self.points) != (None, None, None) or self.log:
+                raise ValueError("give values, or min and max, not both")
+            if len({(type(value), value) for value in self.values}) < len(self.values):
+                raise ValueError("a value is listed twice")
+            return self
+        if self.min is None or self.max is None:
+            raise ValueError("give values, or min and max")
+        if not (math.isfinite(self.min) and math.isfinite(self.max) and self.min < self.max):
+            raise ValueError("min must be less than max, and both finite")
+        if self.log and self.min <= 0:
+            raise ValueError("log needs a min above 0")
+        return self
+
+
+class SweepBudget(Spec):
+    """When a sweep starts no more trials. The best trial so far is still trained to its end."""
+
+    hours: Annotated[float, Field(gt=0, le=10000, allow_inf_nan=False)] | None = None
+    """Time of all trials together, in hours."""
+    cost: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """On an environment, cost of all trials together, in the currency of the price list."""
+
+    @model_validator(mode="after")
+    def _needs_a_limit(self) -> SweepBudget:
+        if self.hours is None and self.cost is None:
+            raise ValueError("give hours or cost")
+        return self
+
+
+class Sweep(Spec):
+    """Several trainings that differ in some keys of the training config; the best one goes on."""
+
+    method: Literal["grid", "random", "asha"]
+    """`grid` tries every combination, `random` draws them, `asha` draws them, trains all a little, and goes on with
+    the best ones only (successive halving)."""
+    parameters: Annotated[dict[str, Parameter], Field(min_length=1, max_length=20)]
+    """Key of the training config -> what to try."""
+    metric: Metric = "loss"
+    """What decides which trial is best, measured on the held-out data or on the evaluation's questions."""
+    trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] | None = None
+    """How many trials; a grid has as many as it has combinations."""
+    parallel: Annotated[int, Field(ge=1, le=100)] = 1
+    """On an environment, how many trials run at once. On one machine they run one after another in one process."""
+    budget: SweepBudget | None = None
+    """When no more trials are started."""
+    reduction: Annotated[int, Field(ge=2, le=10)] = 3
+    """For `asha`: of so many trials one goes on, and trains so many times as long before the next choice."""
+    min_steps: Annotated[int, Field(ge=1)] | None = None
+    """For `asha`: the steps that every trial trains before the first choice."""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    """The same seed draws the same trials."""
+
+    @model_validator(mode="after")
+    def _fits_its_method(self) -> Sweep:
+        if self.method == "grid":
+            if self.trials is not None:
+                raise ValueError("a grid tries every combination: remove trials, or use the method random")
+        elif self.trials is None:
+            raise ValueError(f"the method {self.method} needs trials")
+        if (self.min_steps is not None) != (self.method == "asha"):
+            raise ValueError("asha needs min_steps, and no other method has it")
+        return self
 
 
 class RunSpec(Spec):
@@ -168,6 +253,8 @@ class RunSpec(Spec):
     """On an environment, run again at these times: five cron fields, UTC."""
     resources: Resources = Resources()
     """What the training runs on."""
+    sweep: Sweep | None = None
+    """Try several values of some keys, and go on with the best."""
     evaluation: Evaluation = Evaluation()
     """What is measured."""
     gate: Gate | None = None

@@ -29,7 +29,12 @@ class ResolvedSpec:
     def check(self, *, data: bool = True) -> list[Problem]:
         """Everything wrong with the training config and with the spec's own files."""
         problems = check_config(self.training, base_dir=self.training.path.parent, data=data, in_run=True)
-        return problems + list(_spec_problems(self))
+        problems += _spec_problems(self)
+        if self.spec.sweep is not None:
+            from workloads.sweep.space import check
+
+            problems += check(self.spec.sweep, self.training, self.file)
+        return problems
 
 
 def is_run_spec(config: LoadedConfig) -> bool:
@@ -135,7 +140,7 @@ def _fields_at(location: Sequence[Any]) -> list[str]:
 
     model: Any = run_spec.RunSpec
     for part in location:
-        if isinstance(part, int):
+        if isinstance(part, int) or part not in model.model_fields:  # an item of a list, or a mapping's own key
             continue
         annotation = model.model_fields[part].annotation
         candidates = [annotation, *getattr(annotation, "__args__", ())]
@@ -176,6 +181,15 @@ def _spec_problems(resolved: ResolvedSpec) -> Sequence[Problem]:
 
     has_held_out = bool(values.get("val_size")) or bool(values.get("eval_dataset"))
     questions = spec.evaluation.questions
+
+    def needs(metric: str, key: str) -> None:
+        if metric == "exact_match" and questions is None:
+            add("This metric needs questions.", "add evaluation.questions", key)
+        if metric.startswith("rouge") and (questions is None or not spec.evaluation.rouge):
+            add("This metric needs questions and ROUGE.", "set evaluation.questions and evaluation.rouge", key)
+        if metric in ("loss", "perplexity", "preference_accuracy") and not has_held_out:
+            add("This metric needs held-out data.", "set val_size or eval_dataset in the training config", key)
+
     if questions is not None:
         if not (folder / questions.file).is_file():
             key = "evaluation.questions.file"
@@ -190,17 +204,13 @@ def _spec_problems(resolved: ResolvedSpec) -> Sequence[Problem]:
                 "gate.baseline",
             )
         for number, rule in enumerate(spec.gate.rules):
-            key = f"gate.rules.{number}.metric"
-            if rule.metric == "exact_match" and questions is None:
-                add("This metric needs questions.", "add evaluation.questions", key)
-            if rule.metric.startswith("rouge") and (questions is None or not spec.evaluation.rouge):
-                add("This metric needs questions and ROUGE.", "set evaluation.questions and evaluation.rouge", key)
-            if rule.metric in ("loss", "perplexity", "preference_accuracy") and not has_held_out:
-                add(
-                    "This metric needs held-out data.",
-                    "set val_size or eval_dataset in the training config",
-                    key,
-                )
+            needs(rule.metric, f"gate.rules.{number}.metric")
+    if spec.sweep is not None:
+        needs(spec.sweep.metric, "sweep.metric")
+        for key in ("count", "nodes"):
+            if getattr(spec.resources, key) > 1:
+                fix = "set it to 1; sweep.parallel says how many trials run at once"
+                add("Each trial of a sweep trains in one process, on one GPU.", fix, f"resources.{key}")
     if not spec.export.merge and values.get("finetuning_type", "lora") != "lora":
         add("Only a LoRA training has an adapter to export.", "set export.merge to true", "export.merge")
     return found

@@ -8,6 +8,7 @@ A run directory holds everything about one run; each stage writes only its own p
       events.jsonl        one JSON object a line: stages, saves, preemptions, resumes
       progress.json       where training is now; replaced atomically at each log
       stages/NAME.json    marker of a finished stage: outputs, seconds
+      inputs/             what a run that is sent to an environment takes along: data/, media/, settings/
       data/               dataset_info.json, the data files, tokenized/
       checkpoints/        LLaMA-Factory's output_dir, with checkpoint-N/
       damaged/            checkpoints that did not verify
@@ -16,6 +17,8 @@ A run directory holds everything about one run; each stage writes only its own p
       export/             the model that is published
       logs/worker.log     what LLaMA-Factory printed
       report.html
+      sweep.json          of a sweep: all trials, what they reached and the best one
+      trials/NNN/         of a sweep: the run directory of a trial, with result.json
 """
 
 from __future__ import annotations
@@ -34,12 +37,28 @@ ENV_CACHE = "TUNERY_CACHE"
 ENV_API_KEY = "TUNERY_API_KEY"
 ENV_PLATFORM = "TUNERY_PLATFORM"
 ENV_PRICES = "TUNERY_PRICES"
+ENV_IMAGES = "TUNERY_IMAGES"
 ENV_STORE = "TUNERY_STORE"
 ENV_MODELS_STORE = "TUNERY_MODELS_STORE"
 ENV_SCRATCH = "TUNERY_SCRATCH"
 ENV_GRACE = "TUNERY_GRACE_SECONDS"
 ENV_SECRETS = "TUNERY_SECRETS"
 ENV_PROCESSES = "TUNERY_PROCESSES"
+ENV_SWEEP_HOURS = "TUNERY_SWEEP_HOURS"
+"""How many hours of trials the cost in a sweep's budget buys on the environment."""
+ENV_BUNDLE = "TUNERY_BUNDLE"
+"""The run whose inputs a firing of a schedule starts from."""
+
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DISABLE_VERSION_CHECK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "WANDB_DISABLED": "true",
+    "PYTHONUNBUFFERED": "1",
+}
+"""What keeps the training stack from calling anybody, wherever it runs."""
 
 POD_SCRATCH = "/scratch"
 """Where a pod works: local SSD on a node that has one."""
@@ -70,6 +89,10 @@ class RunPaths:
     @property
     def progress(self) -> Path:
         return self.root / "progress.json"
+
+    @property
+    def inputs(self) -> Path:
+        return self.root / "inputs"
 
     @property
     def data(self) -> Path:
@@ -108,8 +131,16 @@ class RunPaths:
         return self.root / "report.html"
 
     @property
+    def sweep(self) -> Path:
+        return self.root / "sweep.json"
+
+    @property
     def lock(self) -> Path:
         return self.root / ".lock"
+
+    def trial(self, number: int) -> Path:
+        """The run directory of a sweep's trial."""
+        return self.root / "trials" / f"{number:03d}"
 
     def marker(self, stage: str) -> Path:
         """The file whose presence means that ``stage`` is finished."""
@@ -149,3 +180,8 @@ def platform_dir(environ: Mapping[str, str] = os.environ) -> Path:
 def price_list(environ: Mapping[str, str] = os.environ) -> Path:
     """The price list: ``$TUNERY_PRICES``, else ``configs/prices.json`` in the working directory."""
     return Path(environ.get(ENV_PRICES) or "configs/prices.json")
+
+
+def image_lock(environ: Mapping[str, str] = os.environ) -> Path:
+    """The digests of the images: ``$TUNERY_IMAGES``, else ``configs/images.lock.json`` in the working directory."""
+    return Path(environ.get(ENV_IMAGES) or "configs/images.lock.json")

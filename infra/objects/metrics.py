@@ -6,8 +6,8 @@ from infra import names as n
 from infra.objects.manifest import Object, manifest
 from infra.settings import Environment
 
-ARGO_METRICS_PORT = "metrics"
-KEDA_METRICS_PORT = "metrics"
+ARGO_METRICS_PORT = 9090
+KEDA_METRICS_PORT = 8080
 
 
 def objects(environment: Environment) -> list[Object]:
@@ -15,7 +15,7 @@ def objects(environment: Environment) -> list[Object]:
 
     JobSet and Kueue serve theirs only to callers whose token Kubernetes accepts, which the collector has none of.
     """
-    scraped = {"argo-workflows": ("workflow-controller", ARGO_METRICS_PORT)}
+    scraped = {"argo-workflows": ("argo-workflows-workflow-controller", ARGO_METRICS_PORT)}
     if environment.controllers.keda:
         scraped["keda"] = ("keda-operator", KEDA_METRICS_PORT)
     return [

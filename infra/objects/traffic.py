@@ -11,8 +11,8 @@ from ipaddress import IPv4Network
 from urllib.parse import urlsplit
 
 from infra import names as n
+from infra.addresses import GOOGLE_APIS, PRIVATE_RANGES
 from infra.objects.manifest import Object, manifest, team_namespaces
-from infra.parts.network import GOOGLE_APIS, PRIVATE_RANGES
 from infra.settings import Environment
 
 API = "networking.k8s.io/v1"

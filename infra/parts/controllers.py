@@ -9,7 +9,7 @@ from typing import Any
 
 from infra import charts, objects
 from infra import names as n
-from infra.bindings import helm
+from infra.bindings import cdktf, helm
 from infra.objects import queues
 from infra.objects.manifest import Object
 from infra.scope import Scope
@@ -30,14 +30,16 @@ def add(scope: Scope) -> Controllers:
     """Adds the releases in the order in which their kinds come to exist."""
     environment = scope.environment
     platform = n.CONTROLLER_NAMESPACES["platform"]
-    foundation = _objects(scope, "foundation", ALWAYS_THERE, objects.foundation(environment), ())
-    gke = _objects(scope, "gke", platform, objects.gke(environment), (foundation,))
+    # Copied beside the stack's Terraform, so that its path is the same on every machine that deploys.
+    chart = cdktf.TerraformAsset(scope.stack, "chart-objects", path=charts.OBJECTS, type=cdktf.AssetType.DIRECTORY).path
+    foundation = _objects(scope, chart, "foundation", ALWAYS_THERE, objects.foundation(environment), ())
+    gke = _objects(scope, chart, "gke", platform, objects.gke(environment), (foundation,))
     releases = {"foundation": foundation, "gke": gke}
     for controller in charts.installed(environment):
         # Kueue looks for JobSet's kinds when it starts.
         needs = [foundation, *([releases["jobset"]] if controller == "kueue" else [])]
         releases[controller] = _chart(scope, controller, needs)
-    releases["queues"] = _objects(scope, "queues", platform, queues.objects(environment), (releases["kueue"],))
+    releases["queues"] = _objects(scope, chart, "queues", platform, queues.objects(environment), (releases["kueue"],))
     return Controllers(releases)
 
 
@@ -55,13 +57,13 @@ def _chart(scope: Scope, controller: str, needs: Sequence[Any]) -> Any:
     )
 
 
-def _objects(scope: Scope, id_: str, namespace: str, carried: list[Object], needs: Sequence[Any]) -> Any:
+def _objects(scope: Scope, chart: str, id_: str, namespace: str, carried: list[Object], needs: Sequence[Any]) -> Any:
     return _release(
         scope,
         id_,
         namespace,
         needs,
-        chart=charts.OBJECTS,
+        chart=chart,
         version=charts.OBJECTS_VERSION,
         values=[text({"objects": carried})],
     )

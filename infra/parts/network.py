@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from infra.addresses import GOOGLE_APIS, GOOGLE_APIS_ADDRESSES, PRIVATE_RANGES
 from infra.bindings import google
 from infra.scope import Scope
 from infra.settings import Environment
@@ -26,9 +27,6 @@ from infra.settings import Environment
 PODS = "pods"
 SERVICES = "services"
 
-GOOGLE_APIS = "199.36.153.8/30"
-"""The addresses of private.googleapis.com. Source: Google Cloud, Configure Private Google Access."""
-GOOGLE_APIS_ADDRESSES = tuple(f"199.36.153.{last}" for last in range(8, 12))
 GOOGLE_DOMAINS: dict[str, str] = {
     "googleapis.com": "private.googleapis.com",
     "pkg.dev": "pkg.dev",
@@ -37,9 +35,6 @@ GOOGLE_DOMAINS: dict[str, str] = {
 }
 """Domain -> the name in it that holds the addresses. Artifact Registry is pkg.dev, GKE's own images come from gcr.io,
 and gke.goog is the control plane's DNS endpoint."""
-
-PRIVATE_RANGES = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
-"""Source: RFC 1918."""
 
 WEBHOOK_PORTS = ("6443", "8082", "9443")
 """Where controllers listen for the API server: KEDA's metrics, Kueue's visibility, admission webhooks. GKE itself

@@ -1,4 +1,4 @@
-"""Where a stack's Terraform state is: always declared, since a backend that is left out is a file on somebody's disk."""
+"""Where a stack's Terraform state is: always declared, since a backend left out is a file on somebody's disk."""
 
 from __future__ import annotations
 

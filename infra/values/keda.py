@@ -56,6 +56,6 @@ def values(environment: Environment) -> dict[str, Any]:
             "webhooks": spread({"app.kubernetes.io/name": PARTS["webhooks"]}),
         },
         "podDisruptionBudget": budgets,
-        "prometheus": {"operator": {"enabled": True, "portName": KEDA_METRICS_PORT}, "metricServer": {"enabled": True}},
+        "prometheus": {"operator": {"enabled": True, "port": KEDA_METRICS_PORT}, "metricServer": {"enabled": True}},
         "crds": {"install": True},
     }

@@ -32,8 +32,8 @@ ELSEWHERE = {
     "PodMonitoring": "served by Google Cloud Managed Service for Prometheus",
 }
 """Kinds that no cluster but GKE's has, and so are not applied here."""
-CHARTS_FROM_UPSTREAM = {"argo-workflows", "keda", "argo-cd"}
-"""Charts that are not at hand without network; their values are checked by tests/infra/test_charts.py."""
+AT_HAND = ("jobset", "kueue")
+"""Controllers whose charts can be had without network; of the others only the values are tested (test_charts.py)."""
 IMAGE = "registry.k8s.io/pause:3.10"
 
 
@@ -53,21 +53,37 @@ def platform(kubectl: Run, prod: Environment) -> Run:
     return kubectl
 
 
-def template(chart: str, values: dict[str, Any] | str, namespace: str) -> Objects:
-    """What Helm makes of a chart and our values, as the Terraform stack passes them."""
-    values = values if isinstance(values, str) else text(values)
-    helm = shutil.which("helm")
-    assert helm, "helm is not installed"
-    done = subprocess.run(
-        [helm, "template", "release", chart, "--namespace", namespace, "--include-crds", "--values", "-"],
-        input=values,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def helm(*arguments: str, text: str | None = None) -> str:
+    """What Helm prints."""
+    program = shutil.which("helm")
+    assert program, "helm is not installed"
+    done = subprocess.run([program, *arguments], input=text, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    return [item for item in yaml.safe_load_all(done.stdout) if item]
+    return done.stdout
+
+
+def source(controller: str) -> str:
+    """A controller's chart: from the folder TUNERY_CHARTS, or from where the platform gets it."""
+    chart = charts.CHARTS[controller]
+    folder = os.environ.get("TUNERY_CHARTS")
+    return str(Path(folder) / chart.name) if folder else f"{chart.repository}/{chart.name}"
+
+
+def template(chart: str, values: dict[str, Any], namespace: str, *more: str) -> Objects:
+    """What Helm makes of a chart and our values, as the Terraform stack passes them."""
+    printed = helm(
+        "template",
+        "release",
+        chart,
+        "--namespace",
+        namespace,
+        "--include-crds",
+        "--values",
+        "-",
+        *more,
+        text=text(values),
+    )
+    return [item for item in yaml.safe_load_all(printed) if item]
 
 
 def job(name: str, *, queue: str | None = "runs", pool: str = "l4x1", gpus: int = 1, **pod: Any) -> dict[str, Any]:
@@ -134,16 +150,15 @@ def test_gke_s_own_kinds_are_the_only_ones_left_out(prod: Environment) -> None:
     assert {item["kind"] for item in objects.gke(prod)} == set(ELSEWHERE)
 
 
-@pytest.mark.parametrize("controller", ["jobset", "kueue"])
+@pytest.mark.parametrize("controller", AT_HAND)
 def test_the_charts_accept_our_values_and_the_server_their_objects(
     platform: Run, prod: Environment, controller: str
 ) -> None:
-    folder = os.environ.get("TUNERY_CHARTS")
     chart = charts.CHARTS[controller]
-    source = str(Path(folder) / chart.name) if folder else f"{chart.repository}/{chart.name}"
-    if folder:
-        assert yaml.safe_load((Path(source) / "Chart.yaml").read_text())["version"] == chart.version
-    rendered = template(source, VALUES[controller](prod), n.CONTROLLER_NAMESPACES[controller])
+    rendered = template(
+        source(controller), VALUES[controller](prod), n.CONTROLLER_NAMESPACES[controller], "--version", chart.version
+    )
+    assert f"version: {chart.version}" in helm("show", "chart", source(controller), "--version", chart.version)
     # Dry: the controllers of the test cluster run already, and would lose their webhooks to Services without pods.
     done = platform(*APPLY, "--dry-run=server", objects=rendered)
     assert done.returncode == 0, done.stderr
@@ -154,6 +169,22 @@ def test_the_charts_accept_our_values_and_the_server_their_objects(
     image = deployments[0]["spec"]["template"]["spec"]["containers"][0]["image"]
     assert image.startswith("europe-west4-docker.pkg.dev/example-llm-prod/gke-llm-k8s/")
     assert image.endswith(f":{chart.app}")
+
+
+@pytest.mark.parametrize("controller", AT_HAND)
+def test_every_value_is_one_that_the_chart_knows(kubectl: Run, prod: Environment, controller: str) -> None:
+    done = helm("show", "values", source(controller), "--version", charts.CHARTS[controller].version)
+
+    def unknown(ours: dict[str, Any], theirs: dict[str, Any], path: str = "") -> list[str]:
+        found = [f"{path}{key}" for key in ours if key not in theirs]
+        for key, value in ours.items():
+            inner = theirs.get(key)
+            # An empty default is free in what it holds: a node selector, an affinity.
+            if isinstance(value, dict) and isinstance(inner, dict) and inner and "Context" not in key:
+                found += unknown(value, inner, f"{path}{key}.")
+        return found
+
+    assert unknown(VALUES[controller](prod), yaml.safe_load(done)) == []
 
 
 def test_our_chart_carries_objects_unchanged(platform: Run, prod: Environment) -> None:

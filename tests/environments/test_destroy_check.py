@@ -65,11 +65,16 @@ def test_deleted_objects_and_key_versions_still_cost_money_for_as_long_as_the_st
 ) -> None:
     report = destroy_check.check(read_state(state(BUCKET, KEY)), contract("dev"), price_list)
     remainders = {each.what: each for each in report.remainders}
-    assert "(7 days)" in remainders["example-llm-dev-dev-runs"].why
-    assert "(30 days)" in remainders["storage"].why
-    month = remainders["storage"].month
+    assert "(7 days)" in remainders["google_storage_bucket.bucket-runs"].why
+    assert "(30 days)" in remainders["google_kms_crypto_key.key-storage"].why
+    month = remainders["google_kms_crypto_key.key-storage"].month
     assert month is not None
     assert month.expected == pytest.approx(0.06)
+
+
+def test_the_state_of_another_environment_is_refused(state: Shown, contract: Contract, price_list: PriceList) -> None:
+    with pytest.raises(InputError, match="has the cluster tunery-dev; that of prod is tunery-prod"):
+        destroy_check.check(read_state(state(BUCKET, CLUSTER)), contract("prod"), price_list)
 
 
 def test_what_is_in_no_state_is_listed_too(state: Shown, contract: Contract, price_list: PriceList) -> None:

@@ -97,7 +97,7 @@ def environments(draw: st.DrawFn) -> dict[str, Any]:
             }
         },
         "pools": nodes,
-        "teams": {name: {"gpus": gpus // len(teams)} for name in teams},
+        "teams": {name: {"gpus": min(gpus // len(teams), 1000)} for name in teams},
         "artifactory": {"url": "https://artifactory.example.com/artifactory"},
     }
 
@@ -171,7 +171,7 @@ def damage(data: st.DataObject, values: Any) -> None:
     if how == "replace":
         parent[last] = data.draw(HOSTILE)
     elif how == "double" and isinstance(parent, list):
-        parent.append(copy.deepcopy(parent[last]))
+        parent.append(copy.deepcopy(parent[int(last)]))
     elif how == "misspell" and isinstance(parent, dict):
         parent[data.draw(st.text(max_size=12)) or f"{last}x"] = parent.pop(last)
     else:

@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,8 @@ from infra.stacks import cluster
 from scripts import bootstrap_project
 from scripts.bootstrap_steps import DEPLOYER_ROLES, GRANTABLE, SECRETS_PERMISSIONS, Federation, Step, steps
 
-ENVIRONMENTS = Path(__file__).parents[2] / "configs" / "environments"
+ROOT = Path(__file__).parents[2]
+ENVIRONMENTS = ROOT / "configs" / "environments"
 FAKE = Path(__file__).parent / "fake_gcloud.py"
 DEPLOYER = "serviceAccount:tunery-prod-deployer@example-llm-prod.iam.gserviceaccount.com"
 
@@ -50,7 +51,6 @@ class Gcloud:
     """A gcloud that remembers what it was asked and what it made."""
 
     memory: Path
-    calls: list[list[str]] = field(init=False, default_factory=list)
 
     def asked(self) -> list[list[str]]:
         lines = self.memory.read_text(encoding="utf-8").splitlines() if self.memory.exists() else []
@@ -128,14 +128,17 @@ def test_after_a_refusal_it_goes_on_where_it_stopped(
     assert [words[:3] for words in gcloud.changed() if "create" in words] == [["iam", "roles", "create"]]
 
 
-def test_a_dry_run_calls_nothing_and_prints_a_script_that_does_the_same(
-    gcloud: Gcloud, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dry_run_calls_nothing_and_prints_a_script_that_does_the_same(gcloud: Gcloud) -> None:
     arguments = ["prod", "--operator", "group:ops@example.com"]
     arguments += ["--github", "example/llm", "--project-number", "123"]
-    assert bootstrap_project.main([*arguments, "--dry-run"]) == 0
+    script = subprocess.run(
+        [ROOT / "scripts" / "bootstrap", *arguments, "--dry-run"],
+        env={**os.environ, "TUNERY_VENV": sys.prefix},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     assert gcloud.asked() == []
-    script = capsys.readouterr().out
     subprocess.run(["bash", "-c", script], check=True, capture_output=True)  # noqa: S607
     from_script = gcloud.asked()
     (gcloud.memory.with_suffix(".made")).unlink()

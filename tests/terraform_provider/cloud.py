@@ -55,7 +55,7 @@ _PROTECTED_UNLESS_SAID = ("google_container_cluster",)
 """``deletion_protection`` is true when it is not set (provider 5.0 upgrade guide)."""
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The cloud refused a change; the text is what the person sees."""
 
 
@@ -68,43 +68,45 @@ class Cloud:
     @contextmanager
     def _open(self) -> Iterator[Resources]:
         with FileLock(f"{self._file}.lock"):
-            resources: Resources = json.loads(self._file.read_text()) if self._file.exists() else {}
+            resources = self._load()
             yield resources
             partial = self._file.with_suffix(".partial")
-            partial.write_text(json.dumps(resources, indent=1, sort_keys=True))
+            partial.write_text(json.dumps(resources))
             partial.replace(self._file)
+
+    def _load(self) -> Resources:
+        resources: Resources = json.loads(self._file.read_bytes()) if self._file.exists() else {}
+        return resources
 
     def read(self, kind: str, identity: str) -> dict[str, Any] | None:
         """A resource, or None."""
-        with FileLock(f"{self._file}.lock"):
-            resources: Resources = json.loads(self._file.read_text()) if self._file.exists() else {}
-        return resources.get(kind, {}).get(identity)
+        return self._load().get(kind, {}).get(identity)
 
     def create(self, kind: str, values: dict[str, Any]) -> None:
-        """Creates a resource. Raises Refused when it is there, its API is off, or what it refers to is missing."""
+        """Creates a resource. Raises RefusedError when it is there, its API is off, or what it refers to is missing."""
         _fail(kind, values)
         with self._open() as resources:
             if values["id"] in resources.get(kind, {}):
-                raise Refused(f"googleapi: Error 409: Resource '{values['id']}' already exists, alreadyExists")
+                raise RefusedError(f"googleapi: Error 409: Resource '{values['id']}' already exists, alreadyExists")
             _require_service(resources, kind, values)
             for attribute, parent in _PARENTS.get(kind, {}).items():
                 if values.get(attribute) and not _is_there(resources, parent, values[attribute]):
-                    raise Refused(f"googleapi: Error 404: {parent} '{values[attribute]}' was not found, notFound")
+                    raise RefusedError(f"googleapi: Error 404: {parent} '{values[attribute]}' was not found, notFound")
             resources.setdefault(kind, {})[values["id"]] = values
 
     def update(self, kind: str, values: dict[str, Any]) -> None:
-        """Changes a resource. Raises Refused when it is gone."""
+        """Changes a resource. Raises RefusedError when it is gone."""
         _fail(kind, values)
         with self._open() as resources:
             if values["id"] not in resources.get(kind, {}):
-                raise Refused(f"googleapi: Error 404: Resource '{values['id']}' was not found, notFound")
+                raise RefusedError(f"googleapi: Error 404: Resource '{values['id']}' was not found, notFound")
             resources[kind][values["id"]] = values
 
     def delete(self, kind: str, values: dict[str, Any]) -> None:
-        """Deletes a resource; one that is gone already is fine. Raises Refused when it is protected or in use."""
+        """Deletes a resource; one that is gone already is fine. Raises RefusedError when it is protected or in use."""
         if values.get("deletion_protection", kind in _PROTECTED_UNLESS_SAID) in (True, None):
             what = kind.removeprefix("google_").replace("_", " ")
-            raise Refused(
+            raise RefusedError(
                 f"Cannot destroy {what} because deletion_protection is set to true. Set it to false to proceed with "
                 "deletion."
             )
@@ -113,7 +115,7 @@ class Cloud:
                 for attribute, parent in parents.items():
                     for identity, other in resources.get(child, {}).items():
                         if parent == kind and _names(values, other.get(attribute)):
-                            raise Refused(
+                            raise RefusedError(
                                 f"googleapi: Error 400: The resource '{values['id']}' is already being used by "
                                 f"'{identity}', resourceInUseByAnotherResource"
                             )
@@ -121,9 +123,10 @@ class Cloud:
 
 
 def _fail(kind: str, values: dict[str, Any]) -> None:
-    names = (kind, f"{kind}/{values.get('name') or values['id']}")
+    named = kind.partition(" ")[0]
+    names = (named, f"{named}/{values.get('name') or values['id']}")
     if any(each in names for each in os.environ.get(FAIL, "").split(",")):
-        raise Refused(
+        raise RefusedError(
             f"googleapi: Error 403: Insufficient quota to satisfy the request for '{values['id']}'., forbidden"
         )
 
@@ -132,7 +135,7 @@ def _require_service(resources: Resources, kind: str, values: dict[str, Any]) ->
     service = next((name for prefix, name in _SERVICES.items() if kind.startswith(prefix)), None)
     project = values.get("project")
     if service and project and f"{project}/{service}.googleapis.com" not in resources.get("google_project_service", {}):
-        raise Refused(
+        raise RefusedError(
             f"googleapi: Error 403: {service}.googleapis.com has not been used in project {project} before or it is "
             "disabled., accessNotConfigured"
         )
@@ -140,7 +143,7 @@ def _require_service(resources: Resources, kind: str, values: dict[str, Any]) ->
 
 def _names(values: dict[str, Any], reference: Any) -> bool:
     """Whether an attribute of another resource refers to this one, as the API allows: by id, address or name."""
-    return reference in (values["id"], values.get("self_link"), values.get("name"))
+    return reference in (values["id"], values["id"].rpartition("/")[2], values.get("self_link"), values.get("name"))
 
 
 def _is_there(resources: Resources, kind: str, reference: Any) -> bool:

@@ -42,8 +42,6 @@ def _node_config(prefix: str = "node_config") -> tuple[Rule, ...]:
         When("consume_reservation_type", "SPECIFIC_RESERVATION", requires="key values", within=affinity),
         # GKE, "Spot VMs" and "Flex-start": a node has one way of being bought.
         AtMostOneOf("spot preemptible flex_start", within=prefix),
-        # GKE, "Run a workload with flex-start": such nodes take no reservation and end by themselves.
-        When("flex_start", True, requires="max_run_duration", within=prefix),
         Matches(f"{prefix}.max_run_duration", r"\d+s", "a duration in seconds that ends in s"),
     )
 
@@ -98,7 +96,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         AtMostOneOf("max_node_count total_max_node_count", within="autoscaling"),
         OneOf("autoscaling.location_policy", "BALANCED ANY"),
         OneOf("upgrade_settings.strategy", "SURGE BLUE_GREEN SHORT_LIVED"),
-        AtMostOneOf("max_surge blue_green_settings", within="upgrade_settings"),
+        When("strategy", "BLUE_GREEN", requires="blue_green_settings", within="upgrade_settings"),
         OneOf("placement_policy.type", "COMPACT"),
         *_node_config(),
     ),
@@ -173,7 +171,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         ),
         OneOf("version_template.protection_level", "SOFTWARE HSM EXTERNAL EXTERNAL_VPC"),
         # "The period must be at least one day."
-        Matches("rotation_period", r"(8640[0-9]|86[5-9]\d\d|8[7-9]\d{3}|9\d{4}|\d{6,})(\.\d+)?s", "at least 86400s"),
+        Matches("rotation_period", r"(86[4-9]\d\d|8[7-9]\d{3}|9\d{4}|\d{6,})(\.\d+)?s", "at least 86400s"),
     ),
     "google_secret_manager_secret": (
         Matches("secret_id", r"[A-Za-z0-9_-]{1,255}", "letters, digits, dashes and underscores, 255 at most"),

@@ -13,7 +13,7 @@ import json
 import re
 from typing import Any
 
-from terraform_provider.cloud import Refused
+from terraform_provider.cloud import RefusedError
 from terraform_provider.values import UNKNOWN
 
 DEFAULTS = ("project", "region", "zone", "location")
@@ -42,6 +42,7 @@ _FORMATS: dict[str, str] = {
     "google_dns_record_set": "projects/{project}/managedZones/{managed_zone}/rrsets/{name}/{type}",
     "google_kms_crypto_key": "{key_ring}/cryptoKeys/{name}",
     "google_kms_key_ring": _LOCATED + "/keyRings/{name}",
+    "google_logging_metric": "projects/{project}/metrics/{name}",
     "google_logging_project_bucket_config": "projects/{project}/locations/{location}/buckets/{bucket_id}",
     "google_logging_project_exclusion": "projects/{project}/exclusions/{name}",
     "google_logging_project_sink": "projects/{project}/sinks/{name}",
@@ -139,7 +140,7 @@ def resource_id(kind: str, values: dict[str, Any]) -> str:
     if kind.endswith("_iam_member"):
         return " ".join(str(values[name]) for name in _iam_identity(values))
     if kind not in _FORMATS:
-        raise Refused(f"The test provider does not know the id of a {kind}. Fix: a line in {__file__}:_FORMATS")
+        raise RefusedError(f"The test provider does not know the id of a {kind}. Fix: a line in {__file__}:_FORMATS")
     return _FORMATS[kind].format_map({**values, "namespace": values.get("namespace") or "default"})
 
 
@@ -149,6 +150,11 @@ def replaces(kind: str, block: Any) -> tuple[str, ...]:
         return tuple(each.name for each in block.attributes if each.required or each.optional)
     named = re.findall(r"\{(\w+)\}", _FORMATS.get(kind, ""))
     return (*(() if kind in _UNNAMED else named), *_FORCES_NEW.get(kind, "").split())
+
+
+def fills(kind: str, path: str) -> bool:
+    """Whether the provider or the cloud gives an optional attribute a value when it is not set."""
+    return path in ("id", *DEFAULTS) or f"{kind}.{path}" in _COMPUTED
 
 
 def is_kept(kind: str) -> bool:

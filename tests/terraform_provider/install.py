@@ -16,7 +16,8 @@ BINDINGS = {"google": "cdktf_cdktf_provider_google", "helm": "cdktf_cdktf_provid
 """Provider -> the package of its bindings."""
 _MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 _SCRIPT = """#!/bin/sh
-PYTHONPATH='{package}' exec '{python}' -m terraform_provider '{folder}/{provider}.schema' "${{TUNERY_FAKE_CLOUD:-{folder}/cloud.json}}"
+cloud="${{TUNERY_FAKE_CLOUD:-{folder}/cloud.json}}"
+PYTHONPATH='{package}' exec '{python}' -m terraform_provider '{folder}/{provider}.schema' "$cloud"
 """
 _CLI_CONFIGURATION = """disable_checkpoint = true
 provider_installation {{
@@ -28,7 +29,11 @@ provider_installation {{
 
 
 def install(folder: Path) -> Path:
-    """Writes the mirror into a folder; the CLI configuration file, for ``TF_CLI_CONFIG_FILE``. Takes about 3 s."""
+    """Writes the mirror into an absolute folder, in about 3 s.
+
+    Returns the CLI configuration file, for ``TF_CLI_CONFIG_FILE``. ``TUNERY_FAKE_CLOUD`` names the file of the cloud
+    when it is not to be ``cloud.json`` in that folder.
+    """
     mirror = folder / "mirror"
     target = f"{platform.system().lower()}_{_MACHINES[platform.machine().lower()]}"
     for provider, bindings in BINDINGS.items():
@@ -38,9 +43,7 @@ def install(folder: Path) -> Path:
         (folder / f"{provider}.schema").write_bytes(schema.SerializeToString())
         plugin = home / f"terraform-provider-{provider}_v{version}"
         plugin.write_text(
-            _SCRIPT.format(
-                package=Path(__file__).parents[1], python=sys.executable, folder=folder, provider=provider
-            )
+            _SCRIPT.format(package=Path(__file__).parents[1], python=sys.executable, folder=folder, provider=provider)
         )
         plugin.chmod(0o755)
     configuration = folder / "terraform.rc"

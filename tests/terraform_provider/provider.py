@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from terraform_provider import identity
-from terraform_provider.cloud import Cloud, Refused
+from terraform_provider.cloud import Cloud, RefusedError
 from terraform_provider.documented import rules
 from terraform_provider.protocol import ERROR, SINGLE, message
 from terraform_provider.values import UNKNOWN, attribute_path, conform, decode, encode, find
@@ -25,10 +25,16 @@ class Provider:
         self._cloud = cloud
         self._configuration: Values = {}
 
+    def _shelf(self, kind: str) -> str:
+        """Where the cloud keeps a type: Helm's releases are of one cluster, and the others tell their project."""
+        cluster = self._configuration.get("kubernetes")
+        return f"{kind} on {cluster['host']}" if cluster else kind
+
     def GetMetadata(self, _request: Any) -> Any:  # noqa: N802
         """Which types there are."""
         types = message["TypeName"]
         return message["GetMetadataResponse"](
+            server_capabilities=self._schema.server_capabilities,
             resources=[types(type_name=name) for name in self._resources],
             data_sources=[types(type_name=name) for name in self._data],
         )
@@ -64,7 +70,7 @@ class Provider:
     def ReadResource(self, request: Any) -> Any:  # noqa: N802
         """What the cloud has now; null when the resource is gone."""
         state = decode(request.current_state)
-        values = self._cloud.read(request.type_name, state["id"])
+        values = self._cloud.read(self._shelf(request.type_name), state["id"])
         if values is not None:
             values = conform(self._resources[request.type_name], values)
         return message["ReadResourceResponse"](new_state=encode(values), private=request.private)
@@ -90,15 +96,15 @@ class Provider:
         prior, planned = decode(request.prior_state), decode(request.planned_state)
         try:
             if planned is None:
-                self._cloud.delete(kind, prior)
+                self._cloud.delete(self._shelf(kind), prior)
             else:
                 if planned["id"] is UNKNOWN:
                     planned["id"] = identity.resource_id(kind, planned)
                 for path, attribute, holder in _computed(block, planned):
                     if holder[attribute.name] is UNKNOWN:
                         holder[attribute.name] = identity.computed(kind, path, attribute.type, planned)
-                (self._cloud.create if prior is None else self._cloud.update)(kind, planned)
-        except Refused as refused:
+                (self._cloud.create if prior is None else self._cloud.update)(self._shelf(kind), planned)
+        except RefusedError as refused:
             error = _diagnostic(str(refused))
             return message["ApplyResourceChangeResponse"](new_state=encode(prior), diagnostics=[error])
         return message["ApplyResourceChangeResponse"](new_state=encode(planned))
@@ -106,13 +112,11 @@ class Provider:
     def ImportResourceState(self, request: Any) -> Any:  # noqa: N802
         """A resource by its id."""
         kind = request.type_name
-        values = self._cloud.read(kind, request.id)
+        values = self._cloud.read(self._shelf(kind), request.id)
         if values is None:
             error = _diagnostic(f"Cannot import non-existent remote object: {kind} {request.id}")
             return message["ImportResourceStateResponse"](diagnostics=[error])
-        imported = message["ImportedResource"](
-            type_name=kind, state=encode(conform(self._resources[kind], values))
-        )
+        imported = message["ImportedResource"](type_name=kind, state=encode(conform(self._resources[kind], values)))
         return message["ImportResourceStateResponse"](imported_resources=[imported])
 
     def ReadDataSource(self, request: Any) -> Any:  # noqa: N802

@@ -22,7 +22,7 @@ class Rule(Protocol):
 
 @dataclass(frozen=True)
 class OneOf:
-    """An enum: the attribute (or each of a list's elements) is one of the words."""
+    """An enum: the attribute (or each of a list's elements) is one of the words, or empty."""
 
     path: str
     words: str
@@ -32,7 +32,7 @@ class OneOf:
         allowed = self.words.split()
         for place, found in find(values, self.path):
             for each in found if isinstance(found, list) else [found]:
-                if each is not UNKNOWN and each not in allowed:
+                if each is not UNKNOWN and each not in ("", *allowed):
                     yield place, f"expected {self.path} to be one of {allowed}, got {each}"
 
 

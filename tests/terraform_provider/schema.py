@@ -7,7 +7,7 @@ and whether a block occurs once:
 - an attribute is a getter that reads it by name; it can be set when it has a setter, and left out when it has a reset;
 - a block is an ``...OutputReference`` or ``...List`` made in the constructor, whose arguments tell how it nests.
 
-What the archive does not say: which of the optional attributes Terraform may compute (``identity.DEFAULTS`` names
+What the archive does not say: which of the optional attributes Terraform may compute (``identity.fills`` knows
 those that matter here), and which nested attributes of the provider's own configuration are required.
 """
 
@@ -20,12 +20,15 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from terraform_provider.identity import DEFAULTS
+from terraform_provider.identity import fills
 from terraform_provider.protocol import LIST, SET, SINGLE, message
 
 _CLASS = re.compile(r"^class (\w+) extends cdktf\.(\w+) \{\n(.*?)^\}", re.M | re.S)
-_GETTER = re.compile(r"^    get (\w+)\(\) \{\n        return (cdktf\.Fn\.tolist\()?this\.get(\w+)Attribute\('(\w+)'\)", re.M)
+_GETTER = re.compile(
+    r"^    get (\w+)\(\) \{\n        return (cdktf\.Fn\.tolist\()?this\.get(\w+)Attribute\('(\w+)'\)", re.M
+)
 _MEMBER = re.compile(r"^        this\._(\w+) = new (?:\w+\.)?(\w+)\(this, \"(\w+)\"(?:, (true|false))?\);", re.M)
+_PUBLIC = re.compile(r"^    get (\w+)\(\) \{\n        return this\._(\w+);", re.M)
 _SETTABLE = re.compile(r"^    (?:set |put)(\w+)\(", re.M)
 _OPTIONAL = re.compile(r"^    reset(\w+)\(", re.M)
 _ELEMENT = re.compile(r"return new (?:\w+\.)?(\w+)\(this\.terraformResource")
@@ -88,13 +91,15 @@ class _Module:
                 type=json.dumps(kind).encode(),
                 required=can_set and camel not in optional,
                 optional=can_set and camel in optional,
-                computed=not can_set or name == "id",
+                computed=not can_set,
             )
 
         for camel, tolist, kind, name in _GETTER.findall(body):
             cty = _GETTER_TYPES[kind]
             attribute(camel, name, ["set", cty[1]] if tolist else cty)
-        for camel, cls, name, from_set in _MEMBER.findall(body):
+        public = {member: camel for camel, member in _PUBLIC.findall(body)}
+        for member, cls, name, from_set in _MEMBER.findall(body):
+            camel = public[member]  # not always the same: a name that cdktf itself uses gets a suffix
             if cls in _MEMBER_TYPES:
                 attribute(camel, name, _MEMBER_TYPES[cls])
             elif camel in settable:
@@ -129,12 +134,12 @@ class _Module:
         kind = ["object", fields]
         return kind if nesting == SINGLE else ["set" if nesting == SET else "list", kind]
 
-    def whole(self, body: str) -> Any:
-        """The schema block of a resource: nothing that its bindings would write may be missing."""
+    def whole(self, body: str, kind: str) -> Any:
+        """The schema block of a type: nothing that its bindings would write may be missing."""
         block = self.block(body)
-        for each in block.attributes:
-            each.computed = each.computed or (each.optional and each.name in DEFAULTS)
-        names = {each.name for each in block.attributes} | {each.type_name for each in block.block_types}
+        _mark_filled(block, kind)
+        names = {each.name for each in block.attributes if each.required or each.optional}
+        names |= {each.type_name for each in block.block_types}
         written = {name for entries in _HCL_ROOT.findall(body) for name, *_ in _HCL_ENTRY.findall(entries)}
         if missing := written - names:
             raise ValueError(f"the form of the bindings has changed: {sorted(missing)} was not found")
@@ -161,6 +166,13 @@ class _Module:
             nested = self._configuration(structs[found[1]], structs)
             block.block_types.add(type_name=name, block=nested, nesting=nesting)
         return block
+
+
+def _mark_filled(block: Any, kind: str, prefix: str = "") -> None:
+    for each in block.attributes:
+        each.computed = each.computed or (each.optional and fills(kind, f"{prefix}{each.name}"))
+    for each in block.block_types:
+        _mark_filled(each.block, kind, f"{prefix}{each.type_name}.")
 
 
 def _object_type(nested: Any) -> Any:
@@ -195,6 +207,8 @@ def _modules(package: str) -> list[str]:
 def derive(package: str) -> tuple[str, Any]:
     """The version of the provider that a package of bindings is for, and its ``GetProviderSchemaResponse``."""
     response = message["GetProviderSchemaResponse"]()
+    # Terraform then asks for the schema once a command, and not once a process.
+    response.server_capabilities.get_provider_schema_optional = True
     version = ""
     for text in _modules(package):
         module = _Module(text)
@@ -208,5 +222,5 @@ def derive(package: str) -> tuple[str, Any]:
         ):
             if (body := module.root(base)) is not None:
                 kind = _TYPE.search(body)[1]  # type: ignore[index]
-                entries.add(key=kind, value=message["Schema"](block=module.whole(body)))
+                entries.add(key=kind, value=message["Schema"](block=module.whole(body, kind)))
     return version, response

@@ -10,7 +10,9 @@ import typer
 from workloads.cli.output import console, print_json, show_warnings
 
 if TYPE_CHECKING:
+    from workloads.cli.environment_run import Asked
     from workloads.runtime import RunPaths
+    from workloads.training.world import World
 
 
 def run(
@@ -19,6 +21,15 @@ def run(
         list[str] | None, typer.Argument(help="key=value for the training config.", show_default=False)
     ] = None,
     resume: Annotated[str | None, typer.Option(help="Continue a run: its id, or its directory.")] = None,
+    on: Annotated[str | None, typer.Option("--on", metavar="ENV", help="Run on this environment and not here.")] = None,
+    context: Annotated[str | None, typer.Option(help="With --on: the kubeconfig's context.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="With --on: show the run until its end.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="With --on: wait for its end, and leave as it did.")] = False,
+    nproc: Annotated[int, typer.Option(min=1, help="Train with this many processes on this machine.")] = 1,
+    nnodes: Annotated[int, typer.Option(min=1, help="Train on this many machines, each with the same command.")] = 1,
+    node_rank: Annotated[int, typer.Option(min=0, help="Which of --nnodes this is; 0 keeps the result.")] = 0,
+    master_addr: Annotated[str, typer.Option(help="Where machine 0 is found.")] = "127.0.0.1",
+    master_port: Annotated[int, typer.Option(min=1, max=65535, help="Where the machines meet.")] = 29500,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -33,13 +44,25 @@ def run(
 
       tunery run configs/training/tiny-sft-lora.yaml learning_rate=5e-4 num_train_epochs=2
 
+      tunery run configs/runs/demo-sweep.yaml
+
+      tunery run configs/runs/demo.yaml --nproc 2
+
       tunery run --resume demo-1a2b3c4d5e
+
+      tunery run configs/runs/demo.yaml --on dev --follow
     """
     from workloads.engines.local import find_run
     from workloads.errors import InputError
 
     if (spec is None) == (resume is None):
         raise InputError.of("Name what to run.", "give a run spec or a training config, or --resume RUN")
+    if on is not None:
+        from workloads.cli.environment_run import Asked
+
+        asked = Asked(on, context, follow, wait)
+        _on_environment(spec, overrides or [], asked, dry_run=dry_run, as_json=as_json)
+        return
     if resume is not None:
         paths = find_run(resume)
     else:
@@ -56,12 +79,30 @@ def run(
         if not as_json:
             show_warnings(resolved.check(data=False))
         paths = create(record, runs_dir())
-    result = execute(paths, quiet=as_json)
+    world = None
+    if nproc * nnodes > 1:
+        from workloads.training.world import World
+
+        world = World(nproc, nnodes, node_rank, master_addr, master_port if nnodes > 1 else 0)
+    result = execute(paths, quiet=as_json, world=world)
     if as_json:
         print_json(result)
 
 
-def execute(paths: RunPaths, *, quiet: bool) -> dict[str, Any]:
+def _on_environment(spec: Path | None, overrides: list[str], asked: Asked, *, dry_run: bool, as_json: bool) -> None:
+    from workloads.cli.environment_run import planned, send, show_objects
+    from workloads.errors import InputError
+
+    if spec is None:
+        raise InputError.of("A run on an environment is not resumed.", "start it again with: tunery retry RUN")
+    record, run = planned(spec, overrides, asked.environment)
+    if dry_run:
+        show_objects(run, as_json=as_json)
+    else:
+        send(record, run, asked, as_json=as_json)
+
+
+def execute(paths: RunPaths, *, quiet: bool, world: World | None = None) -> dict[str, Any]:
     """Runs what is left of a run, shows it, writes its report, and returns the result for ``--json``."""
     from workloads.cli.watching import RunView
     from workloads.engines.local import Execution
@@ -70,7 +111,7 @@ def execute(paths: RunPaths, *, quiet: bool) -> dict[str, Any]:
     out = console(stderr=quiet)
     if not quiet:
         out.print(f"[bold]{paths.root.name}[/]  in {paths.root}")
-    execution = Execution(paths)
+    execution = Execution(paths, world)
     try:
         if quiet:
             execution.wait(lambda _event: None)
@@ -81,6 +122,10 @@ def execute(paths: RunPaths, *, quiet: bool) -> dict[str, Any]:
         write_report(paths.root)
     result = summary(paths)
     if not quiet:
+        from workloads.cli.sweep import read, show
+
+        if (trials := read(paths)) is not None:
+            show(trials)
         show_result(result)
     return result
 

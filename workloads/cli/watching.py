@@ -63,15 +63,24 @@ class RunView:
         line = Text.assemble((f"{mark} ", style), (f"{stage:<9}", "bold"), (text, "dim" if mark == "·" else ""))
         self._bars.console.print(line)
 
+    def _workflow(self, event: dict[str, Any]) -> None:
+        """On an environment, what Kubernetes says of a stage before and beside what the stage says itself."""
+        stage, note = event["stage"], event.get("note") or ""
+        if event["phase"] == "Pending" and stage in STAGES:
+            self._line("…", "yellow", stage, note or "waits for a node")
+        elif stage == "approve" and event["phase"] == "Running":
+            self._line("…", "yellow", stage, "a person must approve: tunery approve RUN")
+        elif event["phase"] in ("Failed", "Error") and note and stage in STAGES:
+            self._line("✗", "red", stage, note)
+
     def _stage_started(self, event: dict[str, Any]) -> None:
         stage = event["stage"]
         if stage in STAGES:
             self._line("·", "dim", stage, _WORDS[stage])
 
     def _stage_finished(self, event: dict[str, Any]) -> None:
-        if event["stage"] == "train" and self._task is not None:
-            self._bars.remove_task(self._task)
-            self._task = None
+        if event["stage"] == "train":
+            self._remove_bar()
         self._line("✓", "green", event["stage"], f"{event['seconds']:.1f} s")
 
     def _stage_skipped(self, event: dict[str, Any]) -> None:
@@ -79,6 +88,27 @@ class RunView:
 
     def _stage_failed(self, event: dict[str, Any]) -> None:
         self._line("✗", "red", event["stage"], "failed")
+
+    def _trial_started(self, event: dict[str, Any]) -> None:
+        self._said_at_step = 0
+        if not event["rung"]:
+            from workloads.sweep.trials import describe
+
+            self._line("·", "dim", f"trial {event['trial']}", describe(event["parameters"]))
+
+    def _trial_measured(self, event: dict[str, Any]) -> None:
+        self._remove_bar()
+        value = "not measured" if event["value"] is None else f"{event['value']:.4g}"
+        text = f"{event['metric']} {value} at step {event['reached']}"
+        self._line("✓", "green", f"trial {event['trial']}", text)
+
+    def _trial_failed(self, event: dict[str, Any]) -> None:
+        self._remove_bar()
+        reason = event["problems"][0].get("message", "") if event["problems"] else ""
+        self._line("✗", "red", f"trial {event['trial']}", reason)
+
+    def _sweep_decided(self, event: dict[str, Any]) -> None:
+        self._line("★", "green", f"trial {event['trial']}", f"is the best: {event['metric']} {event['value']:.4g}")
 
     def _resumed(self, event: dict[str, Any]) -> None:
         self._line("↻", "yellow", "train", f"resumed at step {event['step']}")
@@ -89,6 +119,11 @@ class RunView:
 
     def _preempted(self, event: dict[str, Any]) -> None:
         self._line("■", "yellow", "train", f"stopped; step {event['step']} of {event['max_steps']} is saved")
+
+    def _remove_bar(self) -> None:
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+            self._task = None
 
     def _progress(self, event: dict[str, Any]) -> None:
         if self._task is None:

@@ -12,7 +12,7 @@ from typing import Any
 from workloads.errors import InputError, Problem, UnavailableError
 from workloads.hub import open_hub
 from workloads.hub.interface import ModelReference
-from workloads.run_record import BaseModel, DatasetDigest, RunRecord, digest_of, run_id
+from workloads.run_record import FILE_KEYS, BaseModel, DatasetDigest, RunRecord, digest_of, run_id
 from workloads.run_spec_loader import ResolvedSpec
 from workloads.runtime import RunPaths
 from workloads.storage import manifest
@@ -20,7 +20,6 @@ from workloads.storage.atomic import write_text
 from workloads.training_config import find_datasets
 
 _PACKAGES = ("tunery", "llamafactory", "torch", "transformers", "peft", "trl", "datasets", "accelerate", "bitsandbytes")
-_FILE_KEYS = ("deepspeed", "fsdp_config", "new_special_tokens_config")
 _DEFAULT_SEED = 42  # of the trainer
 
 
@@ -48,13 +47,16 @@ def plan(resolved: ResolvedSpec, *, now: datetime | None = None) -> RunRecord:
     )
     info = files[0].info_path.resolve()
     config.setdefault("media_dir", str(info.parent))
-    for key in _FILE_KEYS:
+    contents = {}
+    for key in FILE_KEYS:
         if isinstance(config.get(key), str) and (folder / config[key]).is_file():
+            contents[key] = manifest.sha256_file(folder / config[key])
             config[key] = str((folder / config[key]).resolve())
     spec = resolved.spec.model_dump(mode="json")
     versions = installed_versions()
     seed = int(config.get("seed", _DEFAULT_SEED))
-    learnt = {key: value for key, value in config.items() if key not in ("model_name_or_path", "media_dir")}
+    # What a file says decides, not where it lies.
+    learnt = {key: value for key, value in config.items() if key not in ("model_name_or_path", "media_dir")} | contents
     decided_by = {key: value for key, value in spec.items() if key not in ("training", "overrides", "base")}
     questions = resolved.spec.evaluation.questions
     questions_digest = manifest.sha256_file(resolved.file.parent / questions.file) if questions else None
@@ -81,7 +83,27 @@ def plan(resolved: ResolvedSpec, *, now: datetime | None = None) -> RunRecord:
         versions=versions,
         git_commit=git_commit(resolved.file.parent),
         seed=seed,
+        trials=_trials(resolved),
     )
+
+
+def _trials(resolved: ResolvedSpec) -> tuple[dict[str, Any], ...]:
+    """The trials of a spec with a sweep.
+
+    Raises:
+        InputError: a combination of values cannot be trained.
+    """
+    sweep = resolved.spec.sweep
+    if sweep is None:
+        return ()
+    from workloads.sweep.sampling import sample
+    from workloads.sweep.space import check_trials
+
+    trials = sample(sweep)
+    problems = check_trials(resolved.training, trials, resolved.file)
+    if problems:
+        raise InputError(problems)
+    return tuple(trials)
 
 
 def create(record: RunRecord, runs: Path) -> RunPaths:
@@ -171,5 +193,6 @@ def describe(record: RunRecord) -> dict[str, Any]:
         "datasets": [{"name": each.name, "file": each.file, "sha256": each.sha256} for each in record.datasets],
         "config_digest": record.config_digest,
         "training_config": record.training_config,
+        **({"trials": record.trials} if record.trials else {}),
         "spec": record.spec,
     }

@@ -18,9 +18,10 @@ from typing import Any
 
 from workloads.errors import ExitCode, InputError, Preempted, Problem, TuneryError, UnavailableError, did_you_mean
 from workloads.events import read_events
-from workloads.runtime import RunPaths, runs_dir
+from workloads.runtime import OFFLINE, RunPaths, runs_dir
 from workloads.storage.atomic import read_json
 from workloads.training.signals import ENV_PARENT
+from workloads.training.world import World
 
 Watcher = Callable[[dict[str, Any]], None]
 """Hears each event of the run, and ``{"event": "progress", ...}`` whenever progress.json changes."""
@@ -32,8 +33,8 @@ _GRACE_SECONDS = 30.0
 class Execution:
     """One process that works on a run."""
 
-    def __init__(self, paths: RunPaths) -> None:
-        """Starts it.
+    def __init__(self, paths: RunPaths, world: World | None = None) -> None:
+        """Starts it; ``world`` says with how many processes it trains.
 
         Raises:
             UnavailableError: the log cannot be written.
@@ -59,7 +60,7 @@ class Execution:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=worker_environment(os.environ),
+                env=worker_environment({**os.environ, **(world.as_environment() if world else {})}),
                 start_new_session=True,
             )
 
@@ -146,16 +147,7 @@ class Execution:
 
 def worker_environment(environ: os._Environ[str] | dict[str, str]) -> dict[str, str]:
     """The environment of a stage process: offline, quiet, and bound to its parent's life."""
-    quiet = {
-        "HF_HUB_OFFLINE": "1",
-        "HF_DATASETS_OFFLINE": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "DISABLE_VERSION_CHECK": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "WANDB_DISABLED": "true",
-        "PYTHONUNBUFFERED": "1",
-    }
-    return {**quiet, **_thread_limit(environ), **environ, ENV_PARENT: str(os.getpid())}
+    return {**OFFLINE, **_thread_limit(environ), **environ, ENV_PARENT: str(os.getpid())}
 
 
 def _thread_limit(environ: os._Environ[str] | dict[str, str]) -> dict[str, str]:

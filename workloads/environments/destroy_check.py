@@ -86,7 +86,18 @@ class Report:
 
 
 def check(resources: Sequence[Resource], platform: Platform, prices: PriceList) -> Report:
-    """What a destroy of these resources would lose, and what would still cost money."""
+    """What a destroy of these resources would lose, and what would still cost money.
+
+    Raises:
+        InputError: when the resources are those of another environment.
+    """
+    for resource in resources:
+        if resource.type == "google_container_cluster" and _name(resource) != platform.cluster:
+            raise InputError.of(
+                f"This state has the cluster {_name(resource)}; that of {platform.environment} is {platform.cluster}.",
+                "give the state of the same environment",
+                key=resource.address,
+            )
     return Report(
         len(resources),
         tuple(_losses(resources, Grade.LOSES)),
@@ -167,13 +178,12 @@ def _in_state(resources: Iterable[Resource], platform: Platform, prices: PriceLi
     of_type = {
         "google_storage_bucket": (objects, "GiB"),
         "google_kms_crypto_key": (prices.everywhere.key_version.cost(), "version"),
-        "google_container_cluster": (None if region is None else region.disk_gb.cost(), "GiB"),
         "google_logging_project_bucket_config": (prices.everywhere.log_retention_gb.cost(), "GiB"),
     }
     found = [resource for resource in resources if resource.type in KINDS and KINDS[resource.type].stays]
     return [
         Remainder(
-            _name(resource) or resource.address,
+            resource.address,
             KINDS[resource.type].stays + _days(resource),
             *of_type.get(resource.type, (None, "")),
         )

@@ -79,8 +79,7 @@ KINDS: dict[str, Kind] = {
     "google_container_cluster": Kind(
         _LOSES,
         "its runs and endpoints end, and its queue and all other Kubernetes objects are lost",
-        "disks that volumes of pods made, which Terraform does not know",
-        "wait until no run is left, or change the argument in place where GKE can",
+        fix="wait until no run is left, or change the argument in place where GKE can",
     ),
     "google_compute_disk": Kind(_LOSES, "what is on the disk is lost", "its snapshots"),
     "google_compute_snapshot": Kind(_LOSES, "the snapshot is lost"),

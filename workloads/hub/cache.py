@@ -11,12 +11,12 @@ import logging
 from pathlib import Path
 
 from workloads.errors import InputError
-from workloads.hub.disk import disk_errors
 from workloads.hub.folder import visible_files
 from workloads.hub.interface import Hub, ModelVersion, Progress
 from workloads.runtime import ENV_CACHE
 from workloads.storage import manifest as manifests
 from workloads.storage.atomic import write_json
+from workloads.storage.disk import disk_errors
 from workloads.storage.manifest import MANIFEST_NAME, Manifest
 
 _log = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from typing import Any
 
 from workloads.errors import InputError, Problem, TuneryError, did_you_mean
 from workloads.hub.blobs import BlobStore
-from workloads.hub.disk import WrongBytesError, check_space, disk_errors, place_file
+from workloads.hub.disk import WrongBytesError, place_file
 from workloads.hub.folder import hashed, model_files, visible_files
 from workloads.hub.interface import (
     ModelReference,
@@ -37,6 +37,7 @@ from workloads.hub.records import VersionRecord, VersionRecords, lineage_digest
 from workloads.runtime import ENV_CACHE, ENV_HUB
 from workloads.storage import manifest as manifests
 from workloads.storage.atomic import write_json
+from workloads.storage.disk import check_space, disk_errors
 from workloads.storage.manifest import MANIFEST_NAME, FileEntry, Manifest
 
 _INDEX_LOCK_SECONDS = 60

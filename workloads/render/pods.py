@@ -72,6 +72,8 @@ def _container(
     }
     if run.platform.secrets_of(run.platform.stages[step.stage]) and local is None:
         environment[runtime.ENV_SECRETS] = runtime.POD_SECRETS
+    if run.spec.schedule is not None:
+        environment[runtime.ENV_BUNDLE] = run.id
     if step.stage == "train":
         environment[runtime.ENV_PROCESSES] = str(max(run.gpus, 1))
         if nodes > 1 and coordinator is not None:
@@ -83,7 +85,7 @@ def _container(
         "image": run.images[step.image],
         "imagePullPolicy": "IfNotPresent",
         # tini in the image is PID 1; the module takes SIGTERM itself.
-        "command": [local.python if local else "python", "-m", _MODULE, step.stage, run.id],
+        "command": [local.python if local else "python", "-m", _MODULE, step.stage, run.instance],
         "env": [{"name": name, "value": value} for name, value in sorted(environment.items())],
         "resources": _resources(run, step, on_gpu=on_gpu),
         "securityContext": {

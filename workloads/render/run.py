@@ -11,6 +11,8 @@ from workloads.platform import Platform, Pool, Team
 from workloads.run_spec import RunSpec
 
 CPU_POOL = "cpu"
+FIRING = "{{workflow.name}}"
+"""Argo's own variable: the name that it gives to a firing of a schedule, ``NAME-`` and ten digits of the time."""
 
 _RUN_ID = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _RUN_ID_LENGTH = 51
@@ -26,6 +28,7 @@ class ClusterRun:
         id: names the run directory and every object; a DNS label of at most 51 characters.
         base_gb: size of the base model's files in GB, for scratch space and memory.
         images: image name (stager, trainer, server) -> reference by digest.
+        trial_hours: how many hours of trials the cost in a sweep's budget buys.
     """
 
     id: str
@@ -34,6 +37,7 @@ class ClusterRun:
     platform: Platform
     images: Mapping[str, str]
     base_gb: float = 1.0
+    trial_hours: float | None = None
 
     def __post_init__(self) -> None:
         """Nothing that could mean something else in YAML, a shell or Argo's templates gets into a manifest.
@@ -58,6 +62,14 @@ class ClusterRun:
                     file="configs/images.lock.json",
                     key=name,
                 )
+
+    @property
+    def instance(self) -> str:
+        """What the run's pods work on: its id; of a spec with a schedule, the firing's name, which Argo fills in.
+
+        A spec's name has at most 40 characters, so a firing's has at most 51, as an id.
+        """
+        return self.id if self.spec.schedule is None else FIRING
 
     @property
     def team(self) -> Team:
@@ -85,10 +97,13 @@ class ClusterRun:
         return min(self.spec.resources.count, self.pool.gpus)
 
     def labels(self, stage: str | None = None) -> dict[str, str]:
-        """What every object of the run carries: who pays, and what it belongs to."""
+        """What every object of the run carries: who pays, and what it belongs to.
+
+        With a stage, the labels of what works on it: there the run is the firing, and not the schedule.
+        """
         keys = self.platform.labels
         found = {keys.team: self.team_name, keys.run: self.id, "app.kubernetes.io/managed-by": "tunery"}
-        return found if stage is None else {**found, keys.stage: stage}
+        return found if stage is None else {**found, keys.run: self.instance, keys.stage: stage}
 
 
 def choose_pool(spec: RunSpec, platform: Platform) -> str:

@@ -7,6 +7,7 @@ from typing import Literal
 
 Image = Literal["stager", "trainer", "server"]
 Device = Literal["cpu", "gpu"]
+Base = Literal["none", "tokenizer", "weights"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,38 +16,61 @@ class Step:
 
     Attributes:
         image: which of the platform's images has what the stage imports; the stager has no torch.
-        needs: the folders and files of the run directory that the stage reads, beside what every stage reads.
-        base: what it needs of the base model: nothing, the tokenizer and config, or all of it.
-        gives: the folders and files that it leaves for later stages.
-        temporary_gb: scratch space, beside the base model.
+        needs: the folders of the run directory that the stage reads, beside run.json and the markers.
+        base: the most that it needs of the base model: nothing, the tokenizer and config, or all of it.
+        gives: the folders that it leaves for later stages; each has a manifest.
+        writes: the single files that it leaves, also when it fails.
+        scratch_gb: scratch space, beside the base model.
     """
 
     stage: str
     image: Image
     device: Device
     needs: tuple[str, ...] = ()
-    base: Literal["none", "tokenizer", "weights"] = "none"
+    base: Base = "none"
     gives: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
     scratch_gb: int = 10
 
+
+_SETTINGS, _DATA, _MEDIA = "inputs/settings", "inputs/data", "inputs/media"
 
 STEPS: dict[str, Step] = {
     step.stage: step
     for step in (
-        Step("fetch", "stager", "cpu", base="none"),
-        Step("prepare", "trainer", "cpu", needs=("inputs",), base="tokenizer", gives=("data",)),
-        Step("train", "trainer", "gpu", needs=("data",), base="weights", gives=("trained",), scratch_gb=100),
+        Step("fetch", "stager", "cpu"),
+        Step("prepare", "trainer", "cpu", needs=(_SETTINGS, _DATA, _MEDIA), base="tokenizer", gives=("data",)),
+        Step(
+            "train",
+            "trainer",
+            "gpu",
+            needs=(_SETTINGS, _MEDIA, "data"),
+            base="weights",
+            gives=("trained",),
+            scratch_gb=100,
+        ),
         Step(
             "evaluate",
             "trainer",
             "gpu",
-            needs=("inputs", "data", "trained"),
+            needs=(_SETTINGS, "data", "trained"),
             base="weights",
-            gives=("evaluation.json",),
+            writes=("evaluation.json",),
         ),
         Step("export", "trainer", "cpu", needs=("trained",), base="weights", gives=("export",), scratch_gb=50),
         Step("publish", "stager", "cpu", needs=("export",), scratch_gb=50),
-        Step("serve", "trainer", "cpu", scratch_gb=50),
+        Step("serve", "trainer", "cpu", base="weights", scratch_gb=50),
     )
 }
 """Stage -> step, in the order in which they run."""
+
+
+def base_needed(step: Step, *, adapter: bool, merged: bool) -> Base:
+    """What a stage needs of the base model in one run.
+
+    Args:
+        adapter: whether the training's result is an adapter.
+        merged: whether the export merges it into the base model.
+    """
+    without = {"export": not (adapter and merged), "serve": merged or not adapter}
+    return "none" if without.get(step.stage, False) else step.base

@@ -7,6 +7,7 @@ that Argo fills in is the workflow's own name.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from workloads.render import failure
@@ -18,11 +19,13 @@ from workloads.render.training import gpu_stage, is_gang
 
 ARGO_API = "argoproj.io/v1alpha1"
 EXECUTOR = "runner"
-"""The service account of Argo's executor: it may report results and create Jobs and JobSets, nothing else."""
+"""The service account of the steps that create Jobs and JobSets and wait for them; it may do nothing else."""
 APPROVAL = "approve"
 
 _POD_KEYS = ("volumes", "nodeSelector", "tolerations", "securityContext")
 """What a PodSpec and an Argo template have in common, under the same names."""
+_PATCHED = ("terminationGracePeriodSeconds", "enableServiceLinks")
+"""What a PodSpec has beyond them."""
 
 _KEEP = {"secondsAfterCompletion": 7 * 24 * 3600}
 _EXTRA_HOURS = 72.0
@@ -55,8 +58,7 @@ def workflow_template(run: ClusterRun) -> dict[str, Any]:
         "spec": {
             "entrypoint": "pipeline",
             "serviceAccountName": EXECUTOR,
-            "executor": {"serviceAccountName": EXECUTOR},
-            "automountServiceAccountToken": False,
+            "podSpecPatch": _patch(),
             "activeDeadlineSeconds": int((run.spec.resources.max_hours + _EXTRA_HOURS) * 3600),
             "podGC": {"strategy": "OnWorkflowSuccess"},
             "ttlStrategy": _KEEP,
@@ -86,16 +88,25 @@ def _template(run: ClusterRun, stage: str) -> dict[str, Any]:
         "name": stage,
         "metadata": {"labels": run.labels(stage)},
         "serviceAccountName": pod["serviceAccountName"],
-        "automountServiceAccountToken": False,
-        "executor": {"serviceAccountName": EXECUTOR},
+        "podSpecPatch": _patch(**{key: pod[key] for key in _PATCHED if key in pod}),
         "retryStrategy": failure.step_retry(),
         "container": {key: value for key, value in container.items() if key != "name"},
         **moved,
     }
 
 
+def _patch(**keys: Any) -> str:
+    """What Argo's templates have no keys for, as JSON that Argo merges into the PodSpec.
+
+    Its sidecar reports each step as the step's own account, whose role allows just that. The accounts mount no token
+    by themselves, and Argo 4.0 passes ``automountServiceAccountToken`` on only when it is false; an account of the
+    sidecar's own would need a Secret with a token that never expires.
+    """
+    return json.dumps({"automountServiceAccountToken": True, **keys})
+
+
 def _resource(run: ClusterRun, stage: str) -> dict[str, Any]:
-    manifest = gpu_stage(run, stage, f"{run.id}-{stage[0]}")
+    manifest = gpu_stage(run, stage, f"{run.instance}-{stage[0]}")
     done = (
         ("status.terminalState == Completed", "status.terminalState == Failed")
         if is_gang(manifest)

@@ -21,6 +21,7 @@ from workloads.report.evaluation import Evaluation, read_evaluation
 from workloads.report.history import read_history, steps_of
 from workloads.report.lineage import read_lineage, read_versions
 from workloads.report.source import RunSource, read_run, text
+from workloads.report.sweep import read_sweep, training_of
 from workloads.report.timeline import read_state, read_timeline
 from workloads.storage.atomic import write_bytes
 
@@ -70,7 +71,8 @@ def render(source: RunSource) -> str:
 
 def _content(source: RunSource) -> dict[str, Any]:
     timeline = read_timeline(source)
-    series = read_series(source.events)
+    training = training_of(source)
+    series = read_series(training.events)
     evaluation = read_evaluation(source)
     record = source.record
     run_id = text(record.get("id")) or source.paths.root.resolve().name
@@ -81,8 +83,9 @@ def _content(source: RunSource) -> dict[str, Any]:
         "timeline": timeline,
         "headlines": _headlines(evaluation, series),
         "published": text(source.outputs("publish").get("reference")),
-        "charts": _main_charts(source, series),
-        "small_charts": _small_charts(source, series),
+        "charts": _main_charts(training, series),
+        "small_charts": _small_charts(training, series),
+        "sweep": read_sweep(source),
         "table": _table(series),
         "bar": draw_time_bar(source, timeline),
         "evaluation": evaluation,

@@ -49,6 +49,7 @@ class RunSource:
     evaluation: dict[str, Any]
     markers: dict[str, dict[str, Any]]
     events: tuple[Event, ...]
+    sweep: dict[str, Any]
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -84,6 +85,7 @@ def read_run(run_dir: Path) -> RunSource:
         evaluation=mapping(_safe(read_json(paths.evaluation))),
         markers={stage: mapping(_safe(read_json(paths.marker(stage)))) for stage in STAGES},
         events=_events(paths.events),
+        sweep=mapping(_safe(read_json(paths.sweep))),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,16 +17,26 @@ from workloads.training.signals import StopRequest
 if TYPE_CHECKING:
     from workloads.run_spec import RunSpec
 
+OnCheckpoint = Callable[[Path, int], None]
+"""Hears of each committed checkpoint: its folder and step."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """One run, as a stage sees it."""
+    """One run, as a stage sees it.
+
+    Attributes:
+        base_folder: where the base model is on this machine, when the fetch stage worked on another one.
+        on_checkpoint: called by the training when a checkpoint is committed.
+    """
 
     paths: RunPaths
     record: RunRecord
     spec: RunSpec
     events: EventLog
     stop: StopRequest
+    base_folder: Path | None = None
+    on_checkpoint: OnCheckpoint | None = None
 
     @classmethod
     def open(cls, run_dir: Path, stop: StopRequest | None = None) -> RunContext:
@@ -39,7 +49,9 @@ class RunContext:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The training config after overrides."""
+        """The training config after overrides; of a sweep that is decided, with the best trial's parameters."""
+        if self.spec.sweep is not None and self.paths.marker("train").is_file():
+            return {**self.record.training_config, **self.outputs("train")["parameters"]}
         return self.record.training_config
 
     @property
@@ -50,7 +62,15 @@ class RunContext:
     @property
     def base_model(self) -> Path:
         """The folder of the base model, as the fetch stage left it."""
-        return Path(self.outputs("fetch")["folder"])
+        return self.base_folder or Path(self.outputs("fetch")["folder"])
+
+    def file(self, path: str) -> Path:
+        """A path of the record, which may be relative to the run directory."""
+        return self.paths.root / path
+
+    def spec_file(self, path: str) -> Path:
+        """A path of the spec, which is relative to the file that held it."""
+        return self.paths.root / self.record.spec_dir / path
 
     def outputs(self, stage: str) -> Mapping[str, Any]:
         """What a finished stage recorded.

@@ -7,7 +7,6 @@ from typing import Any
 
 from workloads.errors import InputError, Problem
 from workloads.gate import GateRow, judge
-from workloads.run_record import relative_to_spec
 from workloads.run_spec import METRICS
 from workloads.stages.context import RunContext
 from workloads.stages.runner import main
@@ -46,7 +45,7 @@ def _measure(context: RunContext) -> dict[str, Any]:
     from workloads.training.scoring import held_out_rows, score
 
     asked = context.spec.evaluation.questions
-    questions = load_questions(relative_to_spec(context.record, asked.file)) if asked else []
+    questions = load_questions(context.spec_file(asked.file)) if asked else []
     rows = held_out_rows(context.paths.tokenized) if context.paths.tokenized.is_dir() else []
     stage = str(context.config.get("stage", "sft"))
     metrics: dict[str, dict[str, float]] = {"before": {}, "after": {}}
@@ -77,7 +76,7 @@ def _baseline(context: RunContext) -> dict[str, float]:
     gate = context.spec.gate
     if gate is None or gate.baseline is None:
         return {}
-    path = relative_to_spec(context.record, gate.baseline)
+    path = context.spec_file(gate.baseline)
     value = read_json(path)
     if not isinstance(value, dict):
         raise InputError.of("The baseline is not a JSON object.", "write {metric: value}", file=path)

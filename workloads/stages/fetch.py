@@ -15,7 +15,7 @@ def run(context: RunContext) -> dict[str, Any]:
     """Brings the base model; ``folder`` in the outputs is where it lies."""
     base = context.record.base
     if base.reference is None:
-        folder = Path(base.folder or "")
+        folder = context.file(base.folder or "")
         found = manifest.scan(folder).digest[:40] if folder.is_dir() else None
         if found != base.revision:
             raise InputError.of(

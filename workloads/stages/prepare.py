@@ -31,10 +31,10 @@ def intact(context: RunContext) -> bool:
 
 def _copy(context: RunContext) -> None:
     """The run keeps its own data: what it was trained on stays known, whatever happens to the source."""
-    registered = json.loads(Path(context.record.dataset_info).read_text(encoding="utf-8"))
+    registered = json.loads(context.file(context.record.dataset_info).read_text(encoding="utf-8"))
     files: dict[str, list[Path]] = {}
     for dataset in context.record.datasets:
-        source = Path(dataset.file)
+        source = context.file(dataset.file)
         if not source.is_file() or manifest.sha256_file(source) != dataset.sha256:
             raise InputError.of(
                 "This data file has changed since the run was created.",

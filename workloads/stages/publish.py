@@ -40,7 +40,7 @@ def lineage(context: RunContext) -> dict[str, Any]:
         "team": context.spec.team,
         "git_commit": record.git_commit,
         "config_digest": record.config_digest,
-        "training_config": record.training_config,
+        "training_config": context.config,
         "base": {
             "model": record.base.model,
             "revision": record.base.revision,
@@ -51,12 +51,26 @@ def lineage(context: RunContext) -> dict[str, Any]:
         "prepared_data_digest": context.outputs("prepare")["digest"],
         "trained_digest": context.outputs("train")["digest"],
         "steps": context.outputs("train")["steps"],
+        "sweep": _sweep(context),
         "seed": record.seed,
         "versions": record.versions,
         "metrics": {
             "before": context.outputs("evaluate")["before"],
             "after": context.outputs("evaluate")["after"],
         },
+    }
+
+
+def _sweep(context: RunContext) -> dict[str, Any] | None:
+    """Which of a sweep's trials it was."""
+    if context.spec.sweep is None:
+        return None
+    chosen = context.outputs("train")
+    return {
+        "trial": chosen["trial"],
+        "of": len(context.record.trials),
+        "parameters": chosen["parameters"],
+        "metric": chosen["metric"],
     }
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol, cast
 
 from filelock import FileLock, Timeout
 
@@ -23,6 +23,25 @@ from workloads.stages.context import RunContext
 from workloads.stages.failures import explain
 from workloads.storage.atomic import write_json
 from workloads.training.signals import ENV_PARENT, StopRequest, die_with_parent
+from workloads.training.world import World
+
+
+class Stage(Protocol):
+    """What a module of this package offers."""
+
+    def run(self, context: RunContext) -> dict[str, Any]:
+        """Does the stage's work; what it returns is recorded in its marker."""
+        ...
+
+    def intact(self, context: RunContext) -> bool:
+        """Whether what a finished stage left is still there."""
+        ...
+
+
+def stage_module(stage: str) -> Stage:
+    """The module of a stage; most import what is heavy only when they run."""
+    module: Any = importlib.import_module(f"workloads.stages.{stage}")
+    return cast(Stage, module)
 
 
 def planned(context: RunContext) -> list[str]:
@@ -31,7 +50,10 @@ def planned(context: RunContext) -> list[str]:
         "publish": context.spec.publish is None,
         "serve": context.spec.serve is None,
     }
-    return [stage for stage in STAGES if not skipped.get(stage, False)]
+    wanted = [stage for stage in STAGES if not skipped.get(stage, False)]
+    if World.from_environment(os.environ).node_rank > 0:  # the first node has the result
+        return wanted[: wanted.index("train") + 1]
+    return wanted
 
 
 def run_stages(context: RunContext, stages: Sequence[str]) -> None:
@@ -41,16 +63,21 @@ def run_stages(context: RunContext, stages: Sequence[str]) -> None:
         TuneryError: as the failed stage explains it; what finished before it stays finished.
     """
     for stage in stages:
-        module = importlib.import_module(f"workloads.stages.{stage}")
+        module = stage_module(stage)
         marker = context.paths.marker(stage)
         if marker.is_file() and module.intact(context):
             context.events.append("stage_skipped", stage=stage)
             continue
         marker.unlink(missing_ok=True)
-        _run_one(context, stage, module)
+        run_stage(context, stage, module)
 
 
-def _run_one(context: RunContext, stage: str, module: Any) -> None:
+def run_stage(context: RunContext, stage: str, module: Stage) -> None:
+    """Runs one stage and leaves its marker.
+
+    Raises:
+        TuneryError: as the stage explains why it failed.
+    """
     context.events.append("stage_started", stage=stage)
     started = time.time()
     try:
@@ -104,19 +131,28 @@ def command(stages: Sequence[str] | None, arguments: Sequence[str]) -> int:
             if all(context.paths.marker(stage).is_file() for stage in planned(context)):
                 context.events.append("run_finished")
     except TuneryError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)  # noqa: T201 a stage's messages are its log
-        if error.exit_code is ExitCode.INTERNAL and error.__cause__ is not None:
-            import traceback
-
-            traceback.print_exception(error.__cause__)
-        return int(error.exit_code)
+        return told(error)
     return int(ExitCode.OK)
+
+
+def told(error: TuneryError) -> int:
+    """Says what is wrong on standard error; the exit code that goes with it."""
+    for problem in error.problems:
+        print(problem, file=sys.stderr)  # noqa: T201 a stage's messages are its log
+    if error.exit_code is ExitCode.INTERNAL and error.__cause__ is not None:
+        import traceback
+
+        traceback.print_exception(error.__cause__)
+    return int(error.exit_code)
 
 
 def main(*stages: str) -> NoReturn:
     """What a stage module does when it is run: all stages of the spec when none is named."""
-    code = command(stages or None, sys.argv[1:])
+    leave(command(stages or None, sys.argv[1:]))
+
+
+def leave(code: int) -> NoReturn:
+    """Ends this process."""
     sys.stdout.flush()
     sys.stderr.flush()
     if code == ExitCode.PREEMPTED:

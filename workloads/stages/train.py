@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from workloads.stages.context import RunContext
 from workloads.stages.runner import main
 from workloads.storage import manifest
+from workloads.training import launch
 from workloads.training.worker import train
+from workloads.training.world import World, shared
+
+_RANK = "workloads.stages.rank"
 
 
 def run(context: RunContext) -> dict[str, Any]:
-    """Trains to the last step; the weights lie in ``trained/``."""
-    return train(context.config, context.paths, context.base_model, context.events, context.stop)
+    """Trains to the last step; the weights, of a sweep those of its best trial, lie in ``trained/``."""
+    world, resources = World.from_environment(os.environ), context.spec.resources
+    if context.spec.sweep is not None:
+        from workloads.stages import sweep
+
+        return sweep.run(context, context.spec.sweep, world)
+    config = shared(context.config, resources.count * resources.nodes, world.size)
+    place = (context.paths, context.base_model)
+    if world.size > 1:
+        return launch.train(config, *place, context.stop, world, entry=_RANK, on_checkpoint=context.on_checkpoint)
+    return train(config, *place, context.events, context.stop, on_checkpoint=context.on_checkpoint)
 
 
 def intact(context: RunContext) -> bool:
-    """Whether the trained weights are still whole."""
+    """Whether the trained weights are still whole; of several nodes the first alone has them."""
+    if World.from_environment(os.environ).node_rank > 0:
+        return True
     return not manifest.damage(context.paths.trained, full=False)
 
 

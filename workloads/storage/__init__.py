@@ -1,1 +1,1 @@
-"""Bytes on disk that can be believed: atomic files and manifests."""
+"""Bytes that can be believed: atomic files, manifests, and stores that many machines see."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from workloads.run_record import FILE_KEYS
 from workloads.runtime import RunPaths
 
 OWNED_KEYS = (
@@ -46,7 +47,9 @@ def training_arguments(
         resume_from: a verified checkpoint, or None to start at step 0.
     """
     arguments = {key: value for key, value in config.items() if key not in OWNED_KEYS and value is not None}
-    limit = arguments.get("save_total_limit", _KEEP_CHECKPOINTS)
+    for key in (*FILE_KEYS, "media_dir"):
+        if str(arguments.get(key, "")).startswith(f"{paths.inputs.name}/"):
+            arguments[key] = str(paths.root / arguments[key])
     arguments |= {
         "model_name_or_path": str(base_model),
         "dataset_dir": str(paths.data),
@@ -54,7 +57,7 @@ def training_arguments(
         "output_dir": str(paths.checkpoints),
         "overwrite_output_dir": False,
         "do_train": True,
-        "save_total_limit": max(int(limit), _MIN_CHECKPOINTS),
+        "save_total_limit": kept_checkpoints(config),
         "report_to": arguments.get("report_to", "none"),
         "logging_steps": arguments.get("logging_steps", 5),
         "include_num_input_tokens_seen": arguments.get("include_num_input_tokens_seen", "non_padding"),
@@ -67,6 +70,12 @@ def training_arguments(
             # The trainer does not load the adapter of a reward model by itself: LLaMA-Factory says to name it.
             arguments["adapter_name_or_path"] = str(resume_from)
     return arguments
+
+
+def kept_checkpoints(config: dict[str, Any]) -> int:
+    """How many checkpoints a training keeps, the newest ones."""
+    limit = config.get("save_total_limit")
+    return max(_KEEP_CHECKPOINTS if limit is None else int(limit), _MIN_CHECKPOINTS)
 
 
 def inference_arguments(config: dict[str, Any], model: Path, adapter: Path | None = None) -> dict[str, Any]:

@@ -15,11 +15,16 @@ from workloads.events import EventLog
 from workloads.runtime import RunPaths
 from workloads.storage import manifest
 from workloads.storage.atomic import write_json
-from workloads.training.signals import StopRequest
+from workloads.training.checkpoints import list_checkpoints
+from workloads.training.coordination import Alone, Ranks
+from workloads.training.signals import StopRequest, grace_seconds
+
+_SAFETY = 1.5
+"""A save counts as fitting when this many times the longest so far is left: disks are slow when nodes end."""
 
 
 class WorkerCallback(TrainerCallback):  # type: ignore[misc]  # transformers is not followed by mypy
-    """Reports progress, commits checkpoints and stops when asked.
+    """Reports progress, commits checkpoints and stops when asked, all ranks at the same step.
 
     Attributes:
         finished: whether the trainer left its loop by itself, and the step it had reached.
@@ -31,7 +36,15 @@ class WorkerCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
         events: EventLog,
         stop: StopRequest,
         clock: Callable[[], float] = time.monotonic,
+        on_checkpoint: Callable[[Path, int], None] | None = None,
+        ranks: Ranks | None = None,
+        grace: float | None = None,
     ) -> None:
+        """``grace`` is how many seconds are left after a stop was asked for; by default the environment says it."""
+        self._ranks = Alone() if ranks is None else ranks
+        self._grace = grace_seconds() if grace is None else grace
+        self._save_seconds = 0.0
+        self._on_checkpoint = on_checkpoint
         self._paths = paths
         self._events = events
         self._stop = stop
@@ -51,17 +64,40 @@ class WorkerCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
         self._tokens = int(state.num_input_tokens_seen)
         self.max_steps = state.max_steps
         self._events.append("train_started", step=state.global_step, max_steps=state.max_steps)
-        self._write_progress(state, {})
+        if self._ranks.first:
+            self._write_progress(state, {})
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
         self.global_step = state.global_step
         self._step_ended = self._clock()
-        if self._stop.requested:
+        age = self._ranks.longest(self._stop.age)
+        if age is not None:
+            if not self._ranks.decide(self._save_fits(age)):
+                raise self._without_save(state)
             control.should_save = True
             control.should_training_stop = True
         return control
+
+    def _save_fits(self, age: float) -> bool:
+        """Whether there is time to save, ``age`` seconds after the stop was asked for.
+
+        With no checkpoint yet there is nothing to lose by trying.
+        """
+        if self._grace is None or not list_checkpoints(self._paths.checkpoints):
+            return True
+        return age + self._save_seconds * _SAFETY < self._grace
+
+    def _without_save(self, state: TrainerState) -> Preempted:
+        saved = max((each.step for each in list_checkpoints(self._paths.checkpoints)), default=0)
+        if self._ranks.first:
+            self._events.append("preempted", step=saved, max_steps=state.max_steps, lost=state.global_step - saved)
+        return Preempted.of(
+            f"The training was told to stop at step {state.global_step} of {state.max_steps}, with too little time for "
+            f"a save of {self._save_seconds:.1f} s.",
+            f"run it again: it continues from step {saved}; more frequent saves (save_steps) lose less",
+        )
 
     def on_log(
         self,
@@ -88,14 +124,19 @@ class WorkerCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
             self._write_progress(state, numbers)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if not state.is_world_process_zero:
-            return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        committed = manifest.commit(folder)
-        seconds = round(self._clock() - self._step_ended, 3)  # from the step's end, so the save itself is in it
-        self._events.append("checkpoint_saved", step=state.global_step, seconds=seconds, bytes=committed.size)
-        if self._stop.requested and state.global_step < state.max_steps:
-            self._events.append("preempted", step=state.global_step, max_steps=state.max_steps)
+        self._ranks.collect(folder)
+        if self._ranks.first:
+            committed = manifest.commit(folder)
+            seconds = round(self._clock() - self._step_ended, 3)  # from the step's end, so the save itself is in it
+            self._events.append("checkpoint_saved", step=state.global_step, seconds=seconds, bytes=committed.size)
+            if self._on_checkpoint is not None:
+                self._on_checkpoint(folder, state.global_step)
+            self._save_seconds = max(self._save_seconds, self._clock() - self._step_ended)
+        stopping = self._ranks.longest(self._stop.age) is not None  # no rank leaves before rank 0 has committed
+        if stopping and state.global_step < state.max_steps:
+            if self._ranks.first:
+                self._events.append("preempted", step=state.global_step, max_steps=state.max_steps)
             # Leaving by an exception skips what LLaMA-Factory does after a training: it is not over.
             raise Preempted.of(
                 f"The training was told to stop and saved step {state.global_step} of {state.max_steps}.",
@@ -123,6 +164,31 @@ class WorkerCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
             },
             durable=False,
         )
+
+
+class Paused(Exception):  # noqa: N818 it is a state, not a mistake
+    """Leaves the trainer, as a stop does, without what LLaMA-Factory does after a training."""
+
+
+class PauseCallback(TrainerCallback):  # type: ignore[misc]  # transformers is not followed by mypy
+    """Saves at a step and leaves before the next one, when every other callback has seen the checkpoint.
+
+    A training that ends at that step ends as always.
+    """
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.global_step >= self._step:
+            raise Paused
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        if state.global_step == self._step:
+            control.should_save = True
+        return control
 
 
 def _finite(value: float) -> float | None:

@@ -54,8 +54,20 @@ def before_and_after(
     before = load(config, base)
     yield "before", before
     if is_lora:
-        from peft import PeftModel
-
-        yield "after", replace(before, model=PeftModel.from_pretrained(before.model, trained).eval())
+        yield "after", _with_adapter(before, trained)
     else:
         yield "after", load(config, trained)
+
+
+def load_trained(config: dict[str, Any], base: Path, trained: Path, *, is_lora: bool) -> LoadedModel:
+    """The model that :func:`before_and_after` gives last: metrics of the two are equal to the last bit."""
+    if is_lora and config.get("stage") != "rm":
+        return _with_adapter(load(config, base), trained)
+    return load(config, base if is_lora else trained, trained if is_lora else None)
+
+
+def _with_adapter(loaded: LoadedModel, adapter: Path) -> LoadedModel:
+    """The adapter beside the base weights; LLaMA-Factory would merge it, which rounds."""
+    from peft import PeftModel
+
+    return replace(loaded, model=PeftModel.from_pretrained(loaded.model, adapter).eval())

@@ -7,6 +7,7 @@ So the worker chooses the checkpoint, and success means that the last step was r
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,35 @@ from workloads.runtime import RunPaths
 from workloads.storage import manifest
 from workloads.training.arguments import resumable, training_arguments
 from workloads.training.checkpoints import Checkpoint, list_checkpoints, newest_verified
+from workloads.training.coordination import Alone, Ranks
 from workloads.training.signals import StopRequest
+from workloads.training.world import refuse_other_world
 
 _WEIGHTS = ("adapter_model.safetensors", "model.safetensors", "model.safetensors.index.json")
 
 
 def train(
-    config: dict[str, Any], paths: RunPaths, base_model: Path, events: EventLog, stop: StopRequest
+    config: dict[str, Any],
+    paths: RunPaths,
+    base_model: Path,
+    events: EventLog,
+    stop: StopRequest,
+    until: int | None = None,
+    on_checkpoint: Callable[[Path, int], None] | None = None,
+    ranks: Ranks | None = None,
 ) -> dict[str, Any]:
     """Trains to the last step, from the newest checkpoint that verifies.
 
     Args:
         config: the training config after overrides.
         base_model: the folder of the base model.
+        on_checkpoint: called with the folder and step of each checkpoint, once it is committed.
+        until: pause after this step, with a committed checkpoint; the next call goes on from there.
+        ranks: the processes that train together, of which this is one; alone when absent.
 
     Returns:
-        ``steps``, ``digest`` of the trained weights and ``folder``, relative to the run directory.
+        ``steps``, ``digest`` of the weights and ``folder``, relative to the run directory: ``trained``, or of a
+        training that paused its checkpoint.
 
     Raises:
         Preempted: a stop was asked for and a checkpoint is committed.
@@ -39,24 +53,32 @@ def train(
     """
     from llamafactory.train.tuner import run_exp
 
-    from workloads.training.callbacks import WorkerCallback
+    from workloads.training.callbacks import PauseCallback, Paused, WorkerCallback
 
-    resume_from = _find_checkpoint(config, paths, events)
-    callback = WorkerCallback(paths, events, stop)
-    arguments = training_arguments(config, paths, base_model, resume_from.folder if resume_from else None)
+    ranks = Alone() if ranks is None else ranks
+    found = _find_checkpoint(config, paths, events, ranks.size) if ranks.first else None
+    resume_from = ranks.share(None if found is None else found.folder)
+    callback = WorkerCallback(paths, events, stop, on_checkpoint=on_checkpoint, ranks=ranks)
+    arguments = training_arguments(config, paths, base_model, resume_from)
     stop.deferred = True
     try:
-        run_exp(arguments, callbacks=[callback])
+        run_exp(arguments, callbacks=[callback] if until is None else [callback, PauseCallback(until)])
+    except Paused:
+        if stop.requested:
+            stop.leave()
+        return _paused(paths, callback.global_step)
     finally:
         stop.deferred = False
     _check_success(config, callback.finished, callback.global_step, callback.max_steps)
+    if not ranks.first:
+        return {"steps": callback.global_step}
     digest = _collect(paths)
     if stop.requested:
         stop.leave()
     return {"steps": callback.global_step, "digest": digest, "folder": paths.trained.name}
 
 
-def _find_checkpoint(config: dict[str, Any], paths: RunPaths, events: EventLog) -> Checkpoint | None:
+def _find_checkpoint(config: dict[str, Any], paths: RunPaths, events: EventLog, processes: int) -> Checkpoint | None:
     if not resumable(config):
         if list_checkpoints(paths.checkpoints):
             shutil.rmtree(paths.checkpoints)  # LLaMA-Factory can't continue this kind: begin cleanly
@@ -67,6 +89,7 @@ def _find_checkpoint(config: dict[str, Any], paths: RunPaths, events: EventLog) 
     if checkpoint is None and paths.checkpoints.exists():
         shutil.rmtree(paths.checkpoints)  # leftovers without a checkpoint, which LLaMA-Factory refuses to start on
     if checkpoint is not None:
+        refuse_other_world(checkpoint.folder, processes)
         _remove_unfinished_output(paths.checkpoints)
         events.append("resumed", step=checkpoint.step, checkpoint=checkpoint.folder.name)
     return checkpoint
@@ -97,6 +120,14 @@ def _check_success(config: dict[str, Any], finished: bool, step: int, max_steps:
                 code="not-finished",
             )
         )
+
+
+def _paused(paths: RunPaths, step: int) -> dict[str, Any]:
+    folder = paths.checkpoints / f"checkpoint-{step}"
+    committed = manifest.read(folder)
+    if committed is None:
+        raise TuneryError(Problem(f"The training paused at step {step} without a checkpoint.", "run it again"))
+    return {"steps": step, "digest": committed.digest, "folder": f"{paths.checkpoints.name}/{folder.name}"}
 
 
 def _collect(paths: RunPaths) -> str:

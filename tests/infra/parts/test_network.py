@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from infra.addresses import GOOGLE_APIS
 from infra.bindings import cdktf
 from infra.names import Names
 from infra.parts import network
@@ -91,7 +92,7 @@ def test_google_apis_are_reached_by_private_addresses_with_and_without_egress(re
     addresses = [ip_address(address) for address in resolve(found, host)]
     assert addresses
     for address in addresses:
-        assert address in ip_network(network.GOOGLE_APIS)
+        assert address in ip_network(GOOGLE_APIS)
         assert any(address in destination for destination in routed)
 
 
@@ -100,14 +101,14 @@ def test_without_egress_there_is_no_way_to_the_internet(resources):
 
     assert "google_compute_router_nat" not in found
     assert "google_compute_router" not in found
-    assert {route["dest_range"] for route in found["google_compute_route"].values()} == {network.GOOGLE_APIS}
+    assert {route["dest_range"] for route in found["google_compute_route"].values()} == {GOOGLE_APIS}
     (denied,) = rules(found, "EGRESS", "deny")
     assert denied["destination_ranges"] == ["0.0.0.0/0"]
     assert denied["deny"] == [{"protocol": "all"}]
     for rule in rules(found, "EGRESS", "allow"):
         assert rule["priority"] < denied["priority"]
         for destination in rule["destination_ranges"]:
-            assert destination == network.GOOGLE_APIS or ip_network(destination).is_private, rule["name"]
+            assert destination == GOOGLE_APIS or ip_network(destination).is_private, rule["name"]
 
 
 def test_without_egress_artifactory_is_reached_at_its_port_by_a_private_address(environment, resources):

@@ -1,0 +1,134 @@
+"""``tunery run --on ENV``: what the verb does when the run is for an environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workloads.cli.cluster_verbs import FOLLOW_SECONDS, PATIENCE_SECONDS
+from workloads.cli.output import console, print_json
+from workloads.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workloads.engines.cluster import Submission
+    from workloads.engines.cluster_client import Cluster
+    from workloads.engines.remote import RemoteRun
+    from workloads.render.run import ClusterRun
+    from workloads.run_record import RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line says about the environment."""
+
+    environment: str
+    context: str | None
+    follow: bool
+    wait: bool
+
+
+def planned(spec: Path, overrides: Sequence[str], environment: str) -> tuple[RunRecord, ClusterRun]:
+    """A spec as a run on an environment, checked as far as can be done here."""
+    from workloads import platform
+    from workloads.engines.cluster import cluster_run
+    from workloads.engines.create import plan
+    from workloads.run_spec_loader import load_run_spec
+
+    found = platform.load(environment)
+    resolved = load_run_spec(spec, overrides)
+    record = plan(resolved)
+    return record, cluster_run(record, found)
+
+
+def show_objects(run: ClusterRun, *, as_json: bool) -> None:
+    """Prints exactly what would be sent, as YAML documents or a JSON list."""
+    from workloads.render.pipeline import objects
+    from workloads.render.text import to_documents
+
+    manifests = objects(run)
+    if as_json:
+        print_json(manifests)
+    else:
+        print(to_documents(manifests), end="")  # noqa: T201 other programs read it
+
+
+def send(record: RunRecord, run: ClusterRun, asked: Asked, *, as_json: bool) -> None:
+    """Sends a run and tells what came of it; with ``follow`` or ``wait`` only after its end."""
+    from workloads.engines import cluster as engine
+    from workloads.engines.cluster_login import open_cluster
+
+    cluster = open_cluster(run.platform, asked.context, patience=PATIENCE_SECONDS)
+    remote = engine.remote(run, asked.context)
+    _check(cluster, run, quiet=as_json)
+    submission = engine.submit(cluster, run, lambda: upload(record, remote.store))
+    remote.remember()
+    answer = {
+        "ok": True,
+        "id": run.id,
+        "environment": remote.environment,
+        "namespace": remote.namespace,
+        "sent": str(submission.sent),
+        "store": f"{remote.store}/{run.id}",
+    }
+    if not as_json:
+        _show(remote, submission)
+    if (asked.follow or asked.wait) and run.spec.schedule is None:
+        cluster.patience = FOLLOW_SECONDS
+        watch(cluster, remote, quiet=as_json or not asked.follow)
+    if as_json:
+        print_json(answer)
+
+
+def upload(record: RunRecord, store: str) -> None:
+    """Puts all that the run reads into its store; what is there already stays."""
+    from tempfile import TemporaryDirectory
+
+    from workloads.engines import bundle
+    from workloads.runtime import RunPaths
+    from workloads.storage.objects import open_store
+
+    with TemporaryDirectory(prefix="tunery-bundle-") as folder:
+        paths = RunPaths(Path(folder, record.id))
+        bundle.make_bundle(record, paths)
+        bundle.upload(paths, open_store(store), record.id)
+
+
+def watch(cluster: Cluster, remote: RemoteRun, *, quiet: bool) -> None:
+    """Shows a run until its end."""
+    from workloads.cli.watching import RunView
+    from workloads.engines.cluster_watch import follow
+
+    if quiet:
+        follow(cluster, remote, lambda _event: None)
+        return
+    with RunView(console()) as view:
+        follow(cluster, remote, view.show)
+
+
+def _check(cluster: Cluster, run: ClusterRun, *, quiet: bool) -> None:
+    from workloads.engines.cluster_preflight import check
+
+    found = check(cluster, run)
+    if found.problems:
+        raise InputError(found.problems)
+    if found.unknown and not quiet:
+        console(stderr=True).print(
+            f"note: you may not read {', '.join(found.unknown)}, so they were not checked", style="yellow", markup=False
+        )
+
+
+def _show(remote: RemoteRun, submission: Submission) -> None:
+    from workloads.engines.cluster import Sent
+
+    words = {
+        Sent.STARTED: "started",
+        Sent.ATTACHED: "was sent before; attached to it",
+        Sent.SCHEDULED: f"runs at {submission.workflow.get('spec', {}).get('schedules', ['?'])[0]} UTC",
+    }
+    out = console()
+    out.print(f"[bold]{remote.id}[/] {words[submission.sent]}, on {remote.environment} in {remote.namespace}")
+    if submission.sent is not Sent.SCHEDULED:
+        out.print(f"see it: tunery status {remote.id}    read it: tunery logs {remote.id} --follow")

@@ -1,0 +1,81 @@
+"""``tunery sweep``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workloads.cli.output import console, print_json
+
+if TYPE_CHECKING:
+    from workloads.runtime import RunPaths
+
+_MARKS = {"finished": "✓", "failed": "✗", "pruned": "·", "skipped": "·", "waiting": " "}
+
+
+def sweep(
+    run: Annotated[str, typer.Argument(help="A run's id, the beginning of one, or its directory.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print sweep.json.")] = False,
+) -> None:
+    """Show the trials of a sweep, the best first.
+
+    Works while the sweep runs, too. A run spec with a sweep is started as any other: tunery run SPEC.
+
+    Example: tunery sweep demo-sweep-3f2a91
+    """
+    from workloads.engines.local import find_run
+    from workloads.errors import InputError
+
+    paths = find_run(run)
+    value = read(paths)
+    if value is None:
+        raise InputError.of(
+            "This run has no sweep, or none of its trials has started.", "see `tunery list`", file=paths.root
+        )
+    if as_json:
+        print_json(value)
+    else:
+        show(value)
+
+
+def read(paths: RunPaths) -> dict[str, Any] | None:
+    """sweep.json of a run, or None when there is none."""
+    from workloads.storage.atomic import read_json
+
+    value = read_json(paths.sweep)
+    return value if isinstance(value, dict) else None
+
+
+def show(value: dict[str, Any]) -> None:
+    """Prints the trials as a table: the best first, those that were stopped early after those that were not."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    names = list(dict.fromkeys(name for row in value["trials"] for name in row["parameters"]))
+    for heading in ("trial", *names, value["metric"], "steps", "state", "seconds"):
+        table.add_column(heading, justify="left" if heading in ("state", *names) else "right")
+    for row in in_order(value):
+        metric = "" if row["metric"] is None else f"{row['metric']:.4g}"
+        cells = [str(row["parameters"].get(name, "")) for name in names]
+        table.add_row(
+            str(row["trial"]),
+            *cells,
+            metric,
+            "" if row["steps"] is None else str(row["steps"]),
+            f"{_MARKS[row['state']]} {row['state']}",
+            f"{row['seconds']:.1f}" if row["seconds"] else "",
+            style="bold" if row["trial"] == value["best"] else None,
+        )
+    console().print(table)
+
+
+def in_order(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """The trials, those with most steps first and of those the best."""
+    sign = -1 if value["more_is_better"] else 1
+
+    def place(row: dict[str, Any]) -> tuple[bool, int, float, int]:
+        measured = row["metric"] is not None
+        return (not measured, -(row["steps"] or 0), sign * row["metric"] if measured else 0.0, row["trial"])
+
+    return sorted(value["trials"], key=place)

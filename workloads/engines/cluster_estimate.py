@@ -1,0 +1,127 @@
+"""What can be said of a run before anything is asked of a cluster: does it fit its GPUs, and may it cost that much."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from workloads.errors import InputError, Problem
+from workloads.render.run import ClusterRun
+from workloads.run_record import BaseModel, RunRecord
+
+_GB = 1e9
+_MODEL_CONFIG = "config.json"
+
+
+def base_gb(base: BaseModel) -> float:
+    """The size of the base model's files, in GB.
+
+    Raises:
+        InputError: the hub does not have it any more.
+    """
+    if base.folder is not None:
+        return sum(path.stat().st_size for path in Path(base.folder).rglob("*") if path.is_file()) / _GB
+    from workloads.hub import open_hub
+    from workloads.hub.interface import ModelReference
+
+    return open_hub().resolve(ModelReference.parse(str(base.reference))).size / _GB
+
+
+def problems(run: ClusterRun, record: RunRecord) -> list[Problem]:
+    """Everything that stops the run, from its record and the environment's contract."""
+    return [*_quota(run), *_memory(run, record), *_budget(run)]
+
+
+def _quota(run: ClusterRun) -> Iterator[Problem]:
+    asked = run.gpus * run.nodes
+    own, borrow = run.team.gpus, run.team.borrow
+    most = run.pool.max * len(run.pool.capacity) * run.pool.gpus
+    if borrow is not None:
+        most = min(most, own + borrow)
+    if asked > most:
+        yield Problem(
+            f"The run asks for {asked} GPUs of pool {run.pool_name}; team {run.team_name} can hold at most {most}.",
+            "ask for fewer with resources.nodes and resources.count, or name another pool; operations own the limits",
+            file=f"environment {run.platform.environment}",
+            key="resources",
+            code="preflight-quota",
+        )
+
+
+def _memory(run: ClusterRun, record: RunRecord) -> Iterator[Problem]:
+    from workloads.training_config.accelerators import ACCELERATORS
+    from workloads.training_config.memory_estimate import estimate
+    from workloads.training_config.memory_options import changes
+
+    name = (run.pool.accelerator or "").removeprefix("nvidia-")
+    accelerator = next((each for each in ACCELERATORS if each.name == name), None)
+    shape = _model_config(record.base)
+    if accelerator is None or shape is None or not run.gpus:
+        return
+    try:
+        needs = estimate(record.training_config, shape, devices=run.gpus * run.nodes).total
+        if needs <= accelerator.bytes:
+            return
+        helpful = [change.overrides for change in changes(record.training_config, shape)[:3]]
+    except InputError as error:
+        yield from error.problems
+        return
+    yield Problem(
+        f"The training needs about {needs / _GB:.1f} GB on each GPU, and a {accelerator.title} of pool "
+        f"{run.pool_name} has {accelerator.bytes / _GB:.1f} GB.",
+        f"use a pool with larger GPUs, or one of: {'; '.join(helpful) or 'a smaller base model'} "
+        "(`tunery estimate` shows all)",
+        key="resources",
+        code="preflight-memory",
+    )
+
+
+def _budget(run: ClusterRun) -> Iterator[Problem]:
+    budget = run.team.budget
+    if budget is None:
+        return
+    from workloads import prices
+
+    listed = prices.load()
+    capacity = "on-demand" if run.spec.resources.capacity == "on-demand" else run.pool.capacity[0]
+    hour = listed.node_hour(run.pool, run.platform.region, capacity)
+    if hour is None:
+        return
+    hours = run.spec.resources.max_hours
+    cost = (hour * (hours * run.nodes)).expected
+    if cost > budget:
+        yield Problem(
+            f"The run may cost {cost:,.0f} {listed.currency} by its limit of {hours:g} hours; the budget of team "
+            f"{run.team_name} is {budget:,.0f} a month.",
+            "lower resources.max_hours or resources.nodes, or ask operations for a larger budget "
+            f"(teams.{run.team_name}.budget)",
+            file=f"environment {run.platform.environment}",
+            key="resources.max_hours",
+            code="preflight-budget",
+        )
+
+
+def _model_config(base: BaseModel) -> Mapping[str, Any] | None:
+    """The base model's config.json, where it can be read without fetching the model."""
+    path = Path(base.folder, _MODEL_CONFIG) if base.folder is not None else _in_hub(base)
+    if path is None:
+        return None
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # the stages verify the model and say what is wrong with it
+    return value if isinstance(value, dict) else None
+
+
+def _in_hub(base: BaseModel) -> Path | None:
+    from workloads.hub import open_hub
+    from workloads.hub.blobs import BlobStore
+    from workloads.hub.interface import ModelReference
+    from workloads.runtime import hub_dir
+
+    hub = open_hub()
+    version = hub.resolve(ModelReference.parse(str(base.reference)))
+    entry = next((each for each in hub.manifest(version).files if each.path == _MODEL_CONFIG), None)
+    return None if entry is None else BlobStore(hub_dir()).path(entry.sha256)

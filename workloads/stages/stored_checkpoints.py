@@ -1,0 +1,90 @@
+"""A run's checkpoints in its store: where the next pod goes on when this one's disk is gone."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from workloads.errors import Preempted, TuneryError
+from workloads.events import EventLog
+from workloads.runtime import RunPaths
+from workloads.stages.patience import Patience
+from workloads.storage import manifest
+from workloads.storage.manifest import MANIFEST_NAME
+from workloads.storage.objects import DamagedError, Store
+from workloads.storage.transfer import pull, push
+from workloads.training.checkpoints import list_checkpoints
+
+_WAIT_SECONDS = 60.0
+"""How long a training stands still for a store that is away, before it goes on without this checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCheckpoints:
+    """The checkpoints of a run under ``prefix`` of its store; called with each that is committed.
+
+    Attributes:
+        keep: how many of the newest to keep.
+    """
+
+    store: Store
+    prefix: str
+    events: EventLog
+    keep: int
+    patience: Patience = field(default_factory=lambda: Patience(limit=_WAIT_SECONDS))
+
+    def __call__(self, folder: Path, step: int) -> None:
+        """Uploads a committed checkpoint and removes those that it makes superfluous.
+
+        A store that stays away costs no training: the checkpoint is still on this disk, and the next one is uploaded.
+        """
+        started = time.monotonic()
+        try:
+            self.patience(lambda: push(folder, self.store, f"{self.prefix}/{folder.name}"))
+            self._retain()
+        except Preempted:
+            raise
+        except TuneryError as error:
+            self.events.append("checkpoint_not_stored", step=step, reason=str(error.problems[0].message))
+            return
+        self.events.append("checkpoint_stored", step=step, seconds=round(time.monotonic() - started, 3))
+
+    def send_newest(self, output_dir: Path) -> None:
+        """Uploads the newest committed checkpoint of this disk, unless the store has it."""
+        for checkpoint in list_checkpoints(output_dir):
+            if manifest.read(checkpoint.folder) is not None:
+                if checkpoint.step not in self.steps():
+                    self(checkpoint.folder, checkpoint.step)
+                return
+
+    def steps(self) -> list[int]:
+        """The steps of the checkpoints that have a manifest, newest first."""
+        name = re.compile(rf"{re.escape(self.prefix)}/checkpoint-(\d+)/{re.escape(MANIFEST_NAME)}")
+        found = (name.fullmatch(each.key) for each in self.store.under(self.prefix))
+        return sorted((int(match[1]) for match in found if match), reverse=True)
+
+    def bring_newest(self, paths: RunPaths) -> int | None:
+        """Brings the newest checkpoint that verifies, unless this disk has one as new; its step, or None.
+
+        A damaged one is reported, loses its manifest, and the one before it is brought.
+        """
+        here = max((each.step for each in list_checkpoints(paths.checkpoints)), default=-1)
+        for step in self.steps():
+            if step <= here:
+                break
+            name = f"checkpoint-{step}"
+            try:
+                pull(self.store, f"{self.prefix}/{name}", paths.checkpoints / name)
+            except DamagedError as error:
+                reasons = [f"{problem.file}: {problem.message}" for problem in error.problems]
+                self.events.append("checkpoint_damaged", checkpoint=name, reasons=reasons)
+                self.store.delete(f"{self.prefix}/{name}/{MANIFEST_NAME}")
+                continue
+            return step
+        return here if here >= 0 else None
+
+    def _retain(self) -> None:
+        for step in self.steps()[self.keep :]:
+            self.store.delete(f"{self.prefix}/checkpoint-{step}")
