@@ -25,10 +25,10 @@ SYSTEM_POOL = "system"
 CPU_POOL = "cpu"
 
 ROLES: dict[str, str] = {
-    "stager": "fetch and prepare: reads the hub, writes models and runs",
-    "trainer": "train, evaluate and export: reads models, writes runs; its one secret is the tracker's key",
-    "publisher": "publish: reads runs, writes to the hub",
-    "server": "serve: reads the hub",
+    "stager": "fetch: reads the hub, writes models and runs",
+    "trainer": "prepare, train, evaluate, export: reads models, writes runs; its one secret is the tracker's key",
+    "publisher": "publish, and the trial serving after it: reads and writes runs, writes to the hub",
+    "server": "endpoints, which outsiders reach: reads the hub and models, no runs",
     "runner": "Argo's executor: creates the Jobs and JobSets of its namespace, nothing in Google Cloud",
     "board": "the web board: reads models, reads and writes runs",
 }
@@ -36,12 +36,12 @@ ROLES: dict[str, str] = {
 
 STAGE_ROLES: dict[str, str] = {
     "fetch": "stager",
-    "prepare": "stager",
+    "prepare": "trainer",
     "train": "trainer",
     "evaluate": "trainer",
     "export": "trainer",
     "publish": "publisher",
-    "serve": "server",
+    "serve": "publisher",
 }
 """The role that each stage of a run works as."""
 

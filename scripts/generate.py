@@ -18,11 +18,13 @@ from infra import contract
 from infra.errors import EXIT_INPUT, SettingsError
 from infra.settings import Environment
 from infra.settings_loader import load_all
-from scripts import generate_infra
+from scripts import generate_infra, generate_render
 from scripts.generate_training_schema import render as training_schema
+from workloads.explain.explain import document
 from workloads.run_spec import RunSpec
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+CAUSES = Path(__file__).parents[1] / "docs" / "why.md"
 SCHEMAS = CONFIGS / "schemas"
 PLATFORM = CONFIGS / "platform"
 
@@ -46,10 +48,10 @@ def generated() -> dict[Path, str]:
     Raises:
         SettingsError: an environment is wrong.
     """
-    texts = {path: make() for path, make in SCHEMA_FILES.items()}
+    texts = {path: make() for path, make in SCHEMA_FILES.items()} | {CAUSES: document()}
     for environment in load_all(CONFIGS / "environments"):
         texts[PLATFORM / f"{environment.name}.json"] = contract.render(environment)
-    return texts | generate_infra.render()
+    return texts | generate_infra.render() | generate_render.render()
 
 
 def main(arguments: list[str]) -> int:

@@ -142,6 +142,8 @@ class LocalCluster(Part):
     """The interpreter in the image that has tunery."""
     images: dict[str, str] = {}
     """Image name (stager, trainer, server) -> full reference, as the nodes have it."""
+    user: int | None = None
+    """The user that owns the store, as whom pods then work; that of tunery's images when absent."""
     environment: dict[str, str] = {}
     """Further variables of every pod, such as TUNERY_HUB."""
     mounts: tuple[HostMount, ...] = ()

@@ -19,6 +19,7 @@ A run directory holds everything about one run; each stage writes only its own p
       report.html
       sweep.json          of a sweep: all trials, what they reached and the best one
       trials/NNN/         of a sweep: the run directory of a trial, with result.json
+      rungs/N.json        of a sweep on an environment: the trials that go on to round N
 """
 
 from __future__ import annotations

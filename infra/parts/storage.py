@@ -30,8 +30,8 @@ MODELS_ACCESS: dict[str, tuple[str, ...]] = {
     "board": (_READ,),
 }
 """What a role of ``names.ROLES`` may do with models."""
-RUNS_ACCESS: dict[str, str] = {"stager": _WRITE, "trainer": _WRITE, "publisher": _READ, "board": _WRITE}
-"""What a role may do with the runs of its team."""
+RUNS_ACCESS: dict[str, str] = {"stager": _WRITE, "trainer": _WRITE, "publisher": _WRITE, "board": _WRITE}
+"""What a role may do with the runs of its team: whoever runs a stage also writes its marker and the run's events."""
 
 # A deleted object is kept as a noncurrent version for so many days, and then for soft_delete_days more. Old checkpoints
 # are deleted all the time and are large; a base model is deleted by a person, who may be wrong for longer.

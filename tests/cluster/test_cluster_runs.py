@@ -60,7 +60,14 @@ class Place:
         """What a verb prints; its exit code must be ``code``."""
         command = [str(Path(sys.executable).parent / "tunery"), *arguments]
         done = subprocess.run(
-            command, cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=180, check=False
+            command,
+            cwd=ROOT,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+            umask=0,  # pods work as another user, and must be able to write into the run directories made here
         )
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout if code == 0 else done.stdout + done.stderr
@@ -142,10 +149,8 @@ def kueue(namespace: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def place(
-    kubectl: Kubectl, built_tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Place]:
-    root = Path(f"/var/tmp/tunery-cluster-{os.getpid()}")  # pods work as another user, who cannot enter pytest's own
+def place(kubectl: Kubectl, built_tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    root = Path(f"/var/tmp/tunery-cluster-{os.getpid()}")  # noqa: S108 pods, as another user, cannot enter pytest's own
     root.mkdir(mode=0o755)
     for name in ("store", "store/kit", "store/models"):
         (root / name).mkdir()
@@ -164,7 +169,9 @@ def place(
     }
     (root / "platform").mkdir()
     (root / "platform" / "kit.json").write_text(json.dumps(values))
-    (root / "numbers.json").write_text(json.dumps([{"instruction": f"{n}?", "input": "", "output": "!"} for n in range(32)]))
+    (root / "numbers.json").write_text(
+        json.dumps([{"instruction": f"{n}?", "input": "", "output": "!"} for n in range(32)])
+    )
     (root / "dataset_info.json").write_text(json.dumps({"numbers": {"file_name": "numbers.json"}}))
     namespace = "team-kit"
     objects = [
@@ -249,7 +256,9 @@ def test_a_run_is_stopped_and_goes_on_again(place: Place) -> None:
 def test_a_person_approves_before_serving_and_is_named(place: Place) -> None:
     spec = place.spec("approved", publish={"name": "answers"}, serve={"approval": True})
     run = place.send(spec)
-    found = place.until(run, lambda each: each["state"] in ("waiting", "failed") and state(each, "publish") == "finished")
+    found = place.until(
+        run, lambda each: each["state"] in ("waiting", "failed") and state(each, "publish") == "finished"
+    )
     assert found["note"] == "approve: a person must approve"
     who = place.json("approve", run)["approved_by"]
     assert who
@@ -291,7 +300,9 @@ def test_a_schedule_starts_runs_of_their_own(place: Place) -> None:
     while not (place.root / "store" / "kit" / name / "events.jsonl").is_file() or (
         "export" not in (place.root / "store" / "kit" / name / "events.jsonl").read_text()
     ):
-        assert time.monotonic() < end, place.kubectl("get", "workflow", name, "-n", place.namespace, "-o", "yaml").stdout
+        assert time.monotonic() < end, place.kubectl(
+            "get", "workflow", name, "-n", place.namespace, "-o", "yaml"
+        ).stdout
         time.sleep(0.5)
     assert "is removed" in place.tunery("cancel", sent["id"])
     left = place.kubectl("get", "cronworkflows", "-n", place.namespace, "-o", "name").stdout

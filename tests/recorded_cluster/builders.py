@@ -32,7 +32,7 @@ def condition(kind: str, status: str, reason: str, message: str = "", seconds: f
 def node(stage: str, phase: str, kind: str = "Pod", message: str = "") -> Object:
     """A node of a workflow's status."""
     found = {
-        "id": f"{RUN}-{abs(hash(stage)) % 10**9}",
+        "id": f"{RUN}-{stage}",
         "displayName": stage,
         "templateName": stage,
         "type": kind,
@@ -120,9 +120,9 @@ def running(started: float = 400, **more: Any) -> Object:
     return pod({"running": {"startedAt": ago(started)}}, condition("Ready", "True", ""), **more)
 
 
-def ended(code: int, reason: str = "Error", *conditions: Object, **more: Any) -> Object:
+def ended(code: int, how: str = "Error", *conditions: Object, **more: Any) -> Object:
     """A pod whose process has ended."""
-    state = {"terminated": {"exitCode": code, "reason": reason, "finishedAt": ago(40)}}
+    state = {"terminated": {"exitCode": code, "reason": how, "finishedAt": ago(40)}}
     return pod(state, *conditions, phase="Failed", **more)
 
 
@@ -189,10 +189,10 @@ def told(name: str, seconds: float, **fields: Any) -> Object:
     return {"time": NOW - seconds, "event": name, **fields}
 
 
-def failure(code: int, message: str, stage: str = "train", **problem: Any) -> tuple[Object, ...]:
+def failure(exit_code: int, message: str, stage: str = "train", **problem: Any) -> tuple[Object, ...]:
     """The log of a stage that failed and said why."""
     problems = [{"message": message, "fix": "do it otherwise", "code": "invalid", **problem}]
     return (
         told("stage_started", 300, stage=stage),
-        told("stage_failed", 40, stage=stage, exit_code=code, problems=problems),
+        told("stage_failed", 40, stage=stage, exit_code=exit_code, problems=problems),
     )

@@ -84,9 +84,18 @@ def steps(count: int, every: float, since: float, **last: Any) -> tuple[Object, 
     return (*begun, told("train_started", start + 1, step=0, max_steps=500), *logs)
 
 
-_UNUSED = "couldn't assign flavors to pod set main: insufficient unused quota for nvidia.com/gpu in flavor l4x1, 1 more needed"
-_SCALE = "Node scale up in zones europe-west4-a, europe-west4-b associated with this pod failed: {}. Pod is at risk of not being scheduled."
-_GROUP = "https://www.googleapis.com/compute/v1/projects/example/zones/europe-west4-a/instanceGroups/gke-tunery-l4x1-7c2d-grp 0->1 (max: 3)"
+_UNUSED = (
+    "couldn't assign flavors to pod set main: insufficient unused quota for nvidia.com/gpu in flavor l4x1, "
+    "1 more needed"
+)
+_SCALE = (
+    "Node scale up in zones europe-west4-a, europe-west4-b associated with this pod failed: {}. "
+    "Pod is at risk of not being scheduled."
+)
+_GROUP = (
+    "https://www.googleapis.com/compute/v1/projects/example/zones/europe-west4-a/instanceGroups/"
+    "gke-tunery-l4x1-7c2d-grp 0->1 (max: 3)"
+)
 _CSI = (
     'MountVolume.SetUp failed for volume "secrets" : rpc error: code = Unknown desc = failed to mount secrets store '
     f"objects for pod {NAMESPACE}/{RUN}-t-8xk2p, err: rpc error: code = Internal desc = rpc error: code = {{}}"
@@ -220,14 +229,15 @@ CASES: dict[str, Evidence] = {
                 "prepare",
                 "Pending",
                 message=(
-                    'pods "x" is forbidden: exceeded quota: objects, requested: pods=1, used: pods=200, limited: pods=200'
+                    'pods "x" is forbidden: exceeded quota: objects, requested: pods=1, used: pods=200, '
+                    "limited: pods=200"
                 ),
             ),
         )
     ),
     "rights": refused(
-        'jobs.batch is forbidden: User "system:serviceaccount:team-research:runner" cannot create resource "jobs" in API '
-        'group "batch" in the namespace "team-research"'
+        'jobs.batch is forbidden: User "system:serviceaccount:team-research:runner" cannot create resource "jobs" in '
+        'API group "batch" in the namespace "team-research"'
     ),
     "fault": failed(failure(70, "train failed: KeyError: 'labels'"), log=("Traceback", "KeyError: 'labels'")),
     "restarts-spent": failed(
@@ -388,7 +398,7 @@ CASES: dict[str, Evidence] = {
         log=("step 30",),
     ),
     "bringing-inputs": seen(
-        job=job(), pods=(running(20),), history=(told("stage_finished", 90, stage="prepare", seconds=3.0),)
+        job=job(), pods=(running(20),), history=(told("stage_finished", 90, stage="prepare"),)
     ),
     "running": seen(
         job=job(kind="JobSet", restarts=1),

@@ -10,6 +10,7 @@ import pytest
 
 from workloads.engines.bundle import make_bundle, upload
 from workloads.engines.create import plan
+from workloads.engines.remote_sweep import read_sweep
 from workloads.errors import InputError, Preempted
 from workloads.hub import open_hub
 from workloads.hub.importing import import_folder
@@ -201,8 +202,12 @@ def test_what_the_cost_buys_starts_no_more_trials_but_finishes_the_best(
     assert objective.calls == [(2, 2)]
     pods.choose(0)
     pods.trial(1, 0, TUNERY_SWEEP_HOURS="2")
+    now = read_sweep(open_store(str(pods.root / "store")), pods.record.id)
+    assert now is not None
+    assert (now["over"], now["best"]) == (False, 2)
     pods.choose(1)
     assert objective.calls == [(2, 2), (2, None)]
+    assert read_sweep(open_store(str(pods.root / "store")), pods.record.id) == read_json(pods.run.sweep)
     states = [row["state"] for row in read_json(pods.run.sweep)["trials"]]
     assert states == ["skipped", "skipped", "finished", "skipped"]
 

@@ -1,12 +1,15 @@
 """Sweeps of real trainings on the tiny model, in this process."""
 
+import signal
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from workloads.errors import Preempted
+from workloads.errors import ExitCode, Preempted
 from workloads.events import read_events
 from workloads.runtime import RunPaths
 from workloads.stages import sweep as stage
@@ -98,3 +101,28 @@ def test_answers_can_decide(make_run: MakeRun) -> None:
     [row] = read_json(paths.sweep)["trials"]
     assert set(row["metrics"]) == {"exact_match"}
     assert row["metric"] == read_json(paths.evaluation)["after"]["exact_match"]
+
+
+def test_sigterm_ends_the_process_with_75_and_the_next_one_goes_on(
+    make_run: MakeRun, start_run: Callable[[RunPaths], "subprocess.Popen[bytes]"]
+) -> None:
+    paths = make_run({"max_steps": 400, "save_steps": 400}, {"sweep": {"method": "grid", "parameters": RATES}})
+    process = start_run(paths)
+    events = paths.trial(0) / "events.jsonl"
+    while not any(each["event"] == "log" for each in read_events(events)[0]):
+        assert process.poll() is None, paths.log.read_text()[-2000:]
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == ExitCode.PREEMPTED
+    [stopped] = [each["step"] for each in read_events(events)[0] if each["event"] == "preempted"]
+    assert manifest.damage(paths.trial(0) / "checkpoints" / f"checkpoint-{stopped}") == []
+    result = read_json(paths.trial(0) / "result.json")
+    assert result["measured"] == {}
+    assert result["seconds"] > 0
+
+    second = start_run(paths)
+    while not any(each["event"] == "resumed" for each in read_events(events)[0]):
+        assert second.poll() is None, paths.log.read_text()[-2000:]
+        time.sleep(0.02)
+    [resumed] = [each["step"] for each in read_events(events)[0] if each["event"] == "resumed"]
+    assert resumed == stopped

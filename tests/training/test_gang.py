@@ -65,6 +65,18 @@ def test_a_killed_rank_ends_the_others_is_named_and_costs_the_steps_since_the_la
 
 
 @pytest.mark.slow
+def test_what_two_processes_began_one_ends_with_the_same_result(gang_run: Make) -> None:
+    run, reference = gang_run(LONG), gang_run(LONG, "reference")
+    run.launch()
+    run.wait_for_step(20)
+    run.signal_rank(0, signal.SIGTERM)
+    assert run.wait() == ExitCode.PREEMPTED, run.log()
+    run.train_alone()
+    reference.train_alone()
+    assert run.losses() == pytest.approx(reference.losses(), rel=1e-3)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_no_rank_outlives_its_launcher_and_a_stop_of_it_saves(gang_run: Make, number: signal.Signals) -> None:
     run = gang_run(LONG)
@@ -130,4 +142,3 @@ def unused_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-

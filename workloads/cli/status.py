@@ -30,7 +30,7 @@ def status(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show it until the run ends.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show where a run stands: stages, training, and its accelerators' hours.
+    """Show where a run stands: stages, training, GPU-hours.
 
     A run on an environment is found by what `tunery run --on` left in the runs folder; of another person's run, name
     the environment.

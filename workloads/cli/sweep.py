@@ -16,7 +16,9 @@ _MARKS = {"finished": "✓", "failed": "✗", "pruned": "·", "skipped": "·", "
 
 def sweep(
     run: Annotated[str, typer.Argument(help="A run's id, the beginning of one, or its directory.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print sweep.json.")] = False,
+    on: Annotated[str | None, typer.Option("--on", help="The environment, when another machine sent the run.")] = None,
+    team: Annotated[str | None, typer.Option(help="The team of a run on an environment.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the trials as JSON.")] = False,
 ) -> None:
     """Show the trials of a sweep, the best first.
 
@@ -24,19 +26,29 @@ def sweep(
 
     Example: tunery sweep demo-sweep-3f2a91
     """
-    from workloads.engines.local import find_run
     from workloads.errors import InputError
 
-    paths = find_run(run)
-    value = read(paths)
+    value = _find(run, on, team)
     if value is None:
-        raise InputError.of(
-            "This run has no sweep, or none of its trials has started.", "see `tunery list`", file=paths.root
-        )
+        raise InputError.of(f"The run {run} has no sweep, or none of its trials has started.", "see `tunery list`")
     if as_json:
         print_json(value)
     else:
         show(value)
+
+
+def _find(run: str, on: str | None, team: str | None) -> dict[str, Any] | None:
+    from workloads.engines import remote
+
+    if on is not None or any(name.startswith(run) for name in remote.remembered()):
+        from workloads.engines.remote_sweep import read_sweep
+        from workloads.storage.objects import open_store
+
+        found = remote.find(run, on, team)
+        return read_sweep(open_store(found.store), found.id)
+    from workloads.engines.local import find_run
+
+    return read(find_run(run))
 
 
 def read(paths: RunPaths) -> dict[str, Any] | None:

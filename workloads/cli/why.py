@@ -15,9 +15,10 @@ _STYLES = {"nobody": "green", "developer": "yellow", "operations": "magenta"}
 
 
 def why(run: Run, on: On = None, team: Team = None, context: Context = None, as_json: Json = False) -> None:
-    """Name the one cause why a run waits or failed, with evidence and the next step.
+    """Name the cause why a run waits or failed.
 
-    Works for runs on this machine too. docs/why.md lists all causes.
+    It shows the lines that say so, who has to act, and the next step. docs/why.md lists all causes. Runs on this
+    machine are explained too.
 
     Example: tunery why demo-1a2b3c4d5e --on dev
     """

@@ -108,7 +108,7 @@ class Cluster:
         headers = {"Accept": _METADATA} if metadata_only else {}
         while True:
             page = self._json("GET", kind.path(namespace), query, headers=headers)
-            yield from page.get("items", [])
+            yield from page.get("items") or []
             more = page.get("metadata", {}).get("continue")
             if not more:
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from workloads.engines.cluster_errors import AwayError, RefusedError
 from workloads.engines.remote import RemoteRun
 from workloads.errors import InputError
 from workloads.render.failure import CONTAINER
+from workloads.render.steps import STEPS
 from workloads.storage.objects import open_store
 
 _QUIET_SECONDS = 600.0
@@ -20,6 +22,8 @@ _QUIET_SECONDS = 600.0
 _PAUSE_SECONDS = 1.0
 _REMEMBERED = 2000
 """Lines; more than a pod prints in a second."""
+_ARGO = re.compile(r"time=\S+ level=\w+ .*\bargo=true\b")
+"""What Argo's own process says in the container that it starts a stage in."""
 _STORED = "logs/worker.log"
 
 
@@ -58,16 +62,14 @@ def _pods(cluster: Cluster, run: RemoteRun, stage: str | None) -> list[dict[str,
     keys = run.platform.labels
     labels = f"{keys.run}={run.id}" + (f",{keys.stage}={stage}" if stage else "")
     # The pods with which Argo waits for a Job carry the labels too, and print nothing for a person.
-    found = [pod for pod in cluster.each(k8s.POD, run.namespace, labels) if not _waits_for_a_job(pod)]
+    found = [pod for pod in cluster.each(k8s.POD, run.namespace, labels) if not _waits_for_a_job(run, pod)]
     return sorted(found, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
 
 
-def _waits_for_a_job(pod: dict[str, Any]) -> bool:
-    return any(
-        variable.get("name") == "ARGO_TEMPLATE" and '"resource":' in str(variable.get("value"))
-        for container in pod["spec"]["containers"]
-        for variable in container.get("env", [])
-    )
+def _waits_for_a_job(run: RemoteRun, pod: dict[str, Any]) -> bool:
+    stage = STEPS.get(str(pod["metadata"].get("labels", {}).get(run.platform.labels.stage)))
+    owners = {owner.get("kind") for owner in pod["metadata"].get("ownerReferences", [])}
+    return stage is not None and stage.device == "gpu" and "Workflow" in owners
 
 
 def _has_output(pod: dict[str, Any]) -> bool:
@@ -92,7 +94,7 @@ def _of_pod(cluster: Cluster, run: RemoteRun, pod: dict[str, Any], *, follow: bo
                 stamp, _, text = raw.decode(errors="replace").partition(" ")
                 query["sinceTime"] = stamp
                 recent.append(raw)
-                if raw not in seen:
+                if raw not in seen and not _ARGO.match(text):
                     yield Line(label, text)
         except RefusedError as answer:
             if answer.status in (400, 404):  # not started, or gone since it was listed

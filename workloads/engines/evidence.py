@@ -18,7 +18,8 @@ from workloads.engines.local import state
 from workloads.engines.remote import RemoteRun
 from workloads.errors import InputError, TuneryError
 from workloads.events import read_events
-from workloads.explain.evidence import Evidence, Object, name_of, part, rows, table, text
+from workloads.explain.evidence import Evidence
+from workloads.explain.objects import Object, name_of, part, rows, table, text
 from workloads.platform import Platform
 from workloads.render.failure import CONTAINER
 from workloads.render.steps import STEPS

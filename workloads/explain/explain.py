@@ -79,7 +79,7 @@ _PLACEHOLDERS = {
     "team": "TEAM",
     "stage": "STAGE",
     "namespace": "NAMESPACE",
-    "again": "`tunery retry RUN`",
+    "again": "tunery retry RUN",
 }
 
 

@@ -38,19 +38,26 @@ def stage_pod(run: ClusterRun, stage: str, *, nodes: int = 1, coordinator: str |
         "enableServiceLinks": False,
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": run.platform.grace_seconds[capacity],
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER_ID,
-            "runAsGroup": USER_ID,
-            "fsGroup": USER_ID,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": _user(run),
         "containers": [_container(run, step, nodes, coordinator, on_gpu=on_gpu, capacity=capacity)],
         "volumes": _volumes(run, step, on_gpu=on_gpu),
     }
     if run.platform.local is None:
         spec |= _placement(run, step)
     return spec
+
+
+def _user(run: ClusterRun) -> dict[str, Any]:
+    """Never root; but on a cluster of one's own, a store that belongs to root can be written by nobody else."""
+    local = run.platform.local
+    user = USER_ID if local is None or local.user is None else local.user
+    return {
+        "runAsNonRoot": user != 0,
+        "runAsUser": user,
+        "runAsGroup": user,
+        "fsGroup": user,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
 
 
 def _container(

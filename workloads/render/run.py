@@ -16,7 +16,8 @@ FIRING = "{{workflow.name}}"
 
 _RUN_ID = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _RUN_ID_LENGTH = 51
-"""A pod of a gang has the host name ``ID-t-w-0-NN``, and a host name has at most 63 characters."""
+"""A run spec's name of 40 characters, and the digest."""
+_POD_NAME_LENGTH = 63
 _BY_DIGEST = re.compile(r"[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}")
 
 
@@ -47,6 +48,12 @@ class ClusterRun:
         """
         if not _RUN_ID.fullmatch(self.id) or len(self.id) > _RUN_ID_LENGTH:
             raise InputError.of(f"{self.id!r} cannot name a run.", "use lower-case letters, digits and '-', at most 51")
+        if self._last_pod_length > _POD_NAME_LENGTH:
+            raise InputError.of(
+                f"The name of a run on {self.nodes} nodes is too long: pods' names have at most 63 characters.",
+                f"shorten the run spec's name by {self._last_pod_length - _POD_NAME_LENGTH}",
+                key="name",
+            )
         if self.team_name not in self.platform.teams:
             raise InputError.of(
                 f"The environment {self.platform.environment} has no team {self.team_name!r}.",
@@ -70,6 +77,14 @@ class ClusterRun:
         A spec's name has at most 40 characters, so a firing's has at most 51, as an id.
         """
         return self.id if self.spec.schedule is None else FIRING
+
+    @property
+    def _last_pod_length(self) -> int:
+        """Of the last pod of a gang, as JobSet checks it: ``ID-t-w-0-NN-xxxxx``; a single pod's name is cut to fit."""
+        if self.nodes == 1:
+            return 0
+        name = len(self.id) if self.spec.schedule is None else len(self.spec.name) + len("-1764000000")
+        return name + len("-t-w-0-") + len(str(self.nodes - 1)) + len("-xxxxx")
 
     @property
     def team(self) -> Team:

@@ -92,11 +92,12 @@ class DirectoryStore:
             for name in names:
                 each = Path(path, name)
                 try:
-                    size = each.stat().st_size
+                    facts = each.stat()
                 except FileNotFoundError:  # removed since the folder was read
                     continue
                 if not name.startswith(_INCOMING):
-                    found.append(StoredObject(each.relative_to(self._root).as_posix(), size, None))
+                    key = each.relative_to(self._root).as_posix()
+                    found.append(StoredObject(key, facts.st_size, None, facts.st_mtime))
         return found
 
     def _path(self, key: str) -> Path:

@@ -110,7 +110,7 @@ class GcsStore:
 
     def under(self, prefix: str) -> list[StoredObject]:
         folder = f"{self._prefix}{check_key(prefix)}/" if prefix else self._prefix
-        fields = "items(name,size,metadata),nextPageToken"
+        fields = "items(name,size,metadata,updated),nextPageToken"
         with self._errors(prefix):
             blobs = self._bucket.list_blobs(prefix=folder, fields=fields, **self._patience)
             return sorted((self._stored(blob) for blob in blobs), key=lambda each: each.key)
@@ -162,7 +162,10 @@ class GcsStore:
 
     def _stored(self, blob: Blob) -> StoredObject:
         return StoredObject(
-            str(blob.name).removeprefix(self._prefix), int(blob.size or 0), (blob.metadata or {}).get("sha256")
+            str(blob.name).removeprefix(self._prefix),
+            int(blob.size or 0),
+            (blob.metadata or {}).get("sha256"),
+            blob.updated.timestamp() if blob.updated is not None else None,
         )
 
     def _check_bucket(self) -> None:

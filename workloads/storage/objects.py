@@ -22,11 +22,16 @@ class DamagedError(TuneryError):
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """One object: its key, bytes, and SHA-256 in hex where that is known without reading it."""
+    """One object: its key, bytes, and SHA-256 in hex where that is known without reading it.
+
+    Attributes:
+        modified: when it was last written, in seconds since the epoch; None where the store does not say.
+    """
 
     key: str
     size: int
     sha256: str | None
+    modified: float | None = None
 
 
 class Writer(Protocol):

@@ -136,10 +136,8 @@ def state(sweep: Sweep, results: Sequence[TrialResult], rounds: Sequence[Rung], 
     return "skipped" if over else "waiting"
 
 
-def write_summary(
-    paths: RunPaths, sweep: Sweep, results: Sequence[TrialResult], rounds: Sequence[Rung], *, over: bool
-) -> None:
-    """Writes sweep.json."""
+def summary(sweep: Sweep, results: Sequence[TrialResult], rounds: Sequence[Rung], *, over: bool) -> dict[str, Any]:
+    """What sweep.json holds."""
     rows = [
         {
             "trial": each.number,
@@ -153,7 +151,7 @@ def write_summary(
         }
         for each in results
     ]
-    value = {
+    return {
         "method": sweep.method,
         "metric": sweep.metric,
         "more_is_better": METRICS[sweep.metric],
@@ -161,7 +159,13 @@ def write_summary(
         "best": best(sweep, results),
         "trials": rows,
     }
-    write_json(paths.sweep, value)
+
+
+def write_summary(
+    paths: RunPaths, sweep: Sweep, results: Sequence[TrialResult], rounds: Sequence[Rung], *, over: bool
+) -> None:
+    """Writes sweep.json."""
+    write_json(paths.sweep, summary(sweep, results, rounds, over=over))
 
 
 def conclusion(sweep: Sweep, winner: TrialResult, digest: str, folder: str) -> dict[str, Any]:

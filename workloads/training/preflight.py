@@ -24,7 +24,7 @@ RANKS_SECONDS = 180.0
 """How long ranks are waited for when the nodes are there: they only import the training stack."""
 SUM_SECONDS = 30.0
 """How long summing one number over all ranks may take."""
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.1
 _DONE = "done"
 
 
@@ -51,11 +51,12 @@ class SignIn:
     def missing(self, seconds: float) -> list[int]:
         """The numbers that have not arrived after ``seconds``; returns at once when all have."""
         deadline = self.clock() + seconds
-        while True:
-            absent = [number for number in range(self.count) if not self.store.check([f"{self.place}/{number}"])]
-            if not absent or self.clock() >= deadline:
-                return absent
+        keys = [f"{self.place}/{number}" for number in range(self.count)]
+        while not self.store.check(keys):
+            if self.clock() >= deadline:
+                return [number for number, key in enumerate(keys) if not self.store.check([key])]
             self.sleep(_POLL_SECONDS)
+        return []
 
     def said(self, number: int) -> str | None:
         """What ``number`` said when it arrived."""
@@ -117,6 +118,7 @@ def join(store: Any, rank: int, size: int, nodes: int, timeout: timedelta) -> No
         UnavailableError: naming the ranks, and their nodes, that did not take part.
     """
     import torch
+    import torch.distributed as dist
 
     per_node = size // nodes
     ranks = SignIn(store, "ranks", size)
@@ -129,9 +131,12 @@ def join(store: Any, rank: int, size: int, nodes: int, timeout: timedelta) -> No
     elif nodes == 1 and os.path.exists("/sys/class/net/lo"):  # noqa: PTH110
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # the name of this machine may lead anywhere
     sums = SignIn(store, "sums", size)
-    problem = _try_sum(store, rank, size, on_gpu=on_gpu, timeout=timeout)
+    backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    problem = _try_sum(dist.PrefixStore("preflight", store), rank, size, backend)
     sums.arrive(rank, problem or _DONE)
     if problem is None:
+        group = dist.PrefixStore("training", store)
+        dist.init_process_group(backend, store=group, rank=rank, world_size=size, timeout=timeout)
         return
     silent = sums.missing(SUM_SECONDS / 3)  # the others find out a little later
     hosts = SignIn(store, "nodes", nodes)
@@ -143,16 +148,15 @@ def join(store: Any, rank: int, size: int, nodes: int, timeout: timedelta) -> No
     )
 
 
-def _try_sum(store: Any, rank: int, size: int, *, on_gpu: bool, timeout: timedelta) -> str | None:
-    """Why the sum failed, or None."""
+def _try_sum(store: Any, rank: int, size: int, backend: str) -> str | None:
+    """Why a sum over a group of its own, with a short timeout, failed; or None."""
     import torch
     import torch.distributed as dist
 
     try:
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=size, timeout=timeout
-        )
-        for device in ("cpu", "cuda") if on_gpu else ("cpu",):
+        patience = timedelta(seconds=SUM_SECONDS)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
+        for device in ("cpu", "cuda") if "nccl" in backend else ("cpu",):
             value = torch.ones(1, device=device)
             work = dist.all_reduce(value, async_op=True)
             deadline = time.monotonic() + SUM_SECONDS
@@ -163,6 +167,7 @@ def _try_sum(store: Any, rank: int, size: int, *, on_gpu: bool, timeout: timedel
             work.wait()
             if int(value.item()) != size:
                 return f"the sum of {size} ones came out as {value.item():g}"
+        dist.destroy_process_group()
     except (dist.DistError, RuntimeError) as error:
         return str(error).strip().splitlines()[0][:300]
     return None

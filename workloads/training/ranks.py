@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 from workloads.errors import ExitCode, Preempted, TuneryError
 from workloads.events import EventLog
 from workloads.training.coordination import Gang, lost_peer
-from workloads.training.job import Job
+from workloads.training.job import KINDS, Job
 from workloads.training.preflight import join
 from workloads.training.signals import ENV_PARENT, StopRequest, die_with_parent
 from workloads.training.worker import train
@@ -47,11 +48,17 @@ def main(explain: Callable[[Exception, str], TuneryError]) -> NoReturn:
         traceback.print_exc()
         peer = None if isinstance(error, TuneryError) else lost_peer(error)
         failure = error if isinstance(error, TuneryError) else peer or explain(error, "train")
-        job.write_failure(failure, rank, peer_lost=peer is not None)
+        job.write_failure(_with_log(failure, rank), rank, peer_lost=peer is not None)
         code = failure.exit_code
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # the interpreter's own end takes torch more than a second of a short grace
+
+
+def _with_log(failure: TuneryError, rank: int) -> TuneryError:
+    """The same failure, which points at this rank's log instead of the launcher's."""
+    problems = [replace(each, fix=each.fix.replace("worker.log", f"rank-{rank}.log")) for each in failure.problems]
+    return KINDS.get(failure.exit_code, TuneryError)(problems)
 
 
 def _log_to(log: Path) -> None:

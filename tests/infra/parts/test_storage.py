@@ -108,7 +108,7 @@ def test_a_shared_model_can_be_added_and_not_replaced(terraform: dict[str, Any])
     }
 
 
-def test_the_publisher_reads_runs_and_who_works_on_them_writes(terraform: dict[str, Any]) -> None:
+def test_whoever_runs_a_stage_writes_its_marker_and_an_endpoint_sees_no_run(terraform: dict[str, Any]) -> None:
     granted = {
         account(grant["member"])[1]: grant["role"]
         for grant in terraform["resource"]["google_storage_managed_folder_iam_member"].values()
@@ -118,7 +118,7 @@ def test_the_publisher_reads_runs_and_who_works_on_them_writes(terraform: dict[s
         "stager": "roles/storage.objectUser",
         "trainer": "roles/storage.objectUser",
         "board": "roles/storage.objectUser",
-        "publisher": "roles/storage.objectViewer",
+        "publisher": "roles/storage.objectUser",
     }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from workloads.explain.cause import Act, Found, cause, found
-from workloads.explain.evidence import ENDED_WELL, Evidence, part, text
+from workloads.explain.evidence import ENDED_WELL, Evidence
+from workloads.explain.objects import part, text
 
 
 @cause("finished", "The run has done all that its spec asks for.", Act.NOBODY, "tunery status {run}")

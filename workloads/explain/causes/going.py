@@ -6,7 +6,8 @@ from itertools import pairwise
 from statistics import median
 
 from workloads.explain.cause import Act, Found, cause, found
-from workloads.explain.evidence import Evidence, holds, main_status, name_of, part, seconds, text
+from workloads.explain.evidence import Evidence
+from workloads.explain.objects import holds, main_status, name_of, part, seconds, text
 from workloads.render.workflow import APPROVAL
 
 _TAKEN_UP_SECONDS = 60.0

@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from workloads.explain.cause import Act, Found, cause, found
-from workloads.explain.evidence import (
-    Evidence,
-    Object,
-    condition_line,
-    ended,
-    happened_line,
-    holds,
-    name_of,
-    part,
-    text,
-)
+from workloads.explain.evidence import Evidence
+from workloads.explain.objects import Object, condition_line, ended, happened_line, holds, name_of, part, text
 
 _SIGKILL = 137
 

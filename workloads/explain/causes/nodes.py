@@ -9,17 +9,8 @@ from __future__ import annotations
 import re
 
 from workloads.explain.cause import Act, Found, cause, found
-from workloads.explain.evidence import (
-    Evidence,
-    Object,
-    condition,
-    event_time,
-    happened_line,
-    holds,
-    name_of,
-    part,
-    text,
-)
+from workloads.explain.evidence import Evidence
+from workloads.explain.objects import Object, condition, event_time, happened_line, holds, name_of, part, text
 
 _BY = {
     "TerminationByKubelet": "its node shuts down",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from workloads.explain.cause import Act, Found, cause, found
-from workloads.explain.evidence import (
-    Evidence,
+from workloads.explain.evidence import Evidence
+from workloads.explain.objects import (
     Object,
     condition,
     condition_line,
@@ -65,10 +65,9 @@ def queue_inactive(e: Evidence) -> Found | None:
     off = next((q for q in (e.cluster_queue, e.local_queue) if condition(q, "Active").get("status") == "False"), None)
     if off is None and "is inactive" not in _pending(e):
         return None
+    said = _pending(e) or text(condition(off, "Active").get("message"))
     line = condition_line(off, "Active") if off else None
-    return found(
-        f"The queue of {e.run} is inactive: {_pending(e) or text(condition(off, 'Active').get('message'))}", line
-    )
+    return found(f"The queue of {e.run} is inactive: {said}", line, _line(e))
 
 
 @cause(

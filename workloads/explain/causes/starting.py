@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from workloads.explain.cause import Act, Found, cause, found
-from workloads.explain.evidence import Evidence, happened_line, name_of, part, seconds, text
+from workloads.explain.evidence import Evidence
+from workloads.explain.objects import happened_line, name_of, part, seconds, text
 
 _PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
 _MOUNT = ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox")

@@ -6,7 +6,8 @@ import re
 
 from workloads.errors import ExitCode
 from workloads.explain.cause import Act, Found, cause, found
-from workloads.explain.evidence import Evidence, text, told
+from workloads.explain.evidence import Evidence
+from workloads.explain.objects import text, told
 
 _HUB_STAGES = ("fetch", "publish", "serve")
 _NO_NAME = r"Name or service not known|Temporary failure in name resolution|name resolution|nodename nor servname"
@@ -173,7 +174,7 @@ def store_refused(e: Evidence) -> Found | None:
 @cause(
     "store-away",
     "Cloud Storage did not answer for longer than a stage waits.",
-    Act.NOBODY,
+    Act.DEVELOPER,
     "when Cloud Storage answers again: {again}",
 )
 def store_away(e: Evidence) -> Found | None:

@@ -1,0 +1,173 @@
+"""What is read about a run, and what happens when a part of it cannot be read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from recorded_cluster.builders import (
+    NAMESPACE,
+    NOW,
+    RUN,
+    Object,
+    ended,
+    event,
+    failure,
+    holder,
+    job,
+    node,
+    not_reserved,
+    pod,
+    queue,
+    running,
+    workflow,
+    workload,
+)
+
+from workloads.engines import cluster_client as k8s
+from workloads.engines import evidence as collecting
+from workloads.engines.cluster_client import Cluster, Kind
+from workloads.engines.cluster_errors import AwayError, RefusedError
+from workloads.engines.remote import RemoteRun
+from workloads.errors import InputError, Problem
+from workloads.explain.explain import explain
+from workloads.runtime import RunPaths
+
+
+class RecordedCluster:
+    """A cluster that has these objects, by kind and name, and refuses some kinds."""
+
+    def __init__(self, *objects: tuple[Kind, Object], refuse: dict[str, int] | None = None, log: bytes = b"") -> None:
+        self._objects = objects
+        self._refuse = refuse or {}
+        self._log = log
+
+    def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        self._check(kind)
+        return next((o for k, o in self._objects if k.plural == kind.plural and o["metadata"]["name"] == name), None)
+
+    def each(self, kind: Kind, namespace: str, labels: str | None = None) -> Iterator[Object]:
+        self._check(kind)
+        return iter([o for k, o in self._objects if k.plural == kind.plural])
+
+    def lines(self, path: str, query: dict[str, Any], *, quiet_seconds: float) -> Iterator[bytes]:
+        assert path == f"/api/v1/namespaces/{NAMESPACE}/pods/{RUN}-t-8xk2p/log"
+        return iter(self._log.splitlines())
+
+    def _check(self, kind: Kind) -> None:
+        status = self._refuse.get(kind.plural)
+        if status == 503:
+            raise AwayError(Problem("The API server cannot answer.", "try again"))
+        if status:
+            raise RefusedError(Problem(f"You may not list {kind.plural}.", "ask"), status, "Forbidden")
+
+
+@pytest.fixture
+def remote(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> RemoteRun:
+    """A run whose store is a folder."""
+    monkeypatch.setenv("TUNERY_PLATFORM", str(repository / "configs" / "platform"))
+    return RemoteRun(RUN, "prod", "research", NAMESPACE, str(tmp_path / "store"))
+
+
+def _store(run: RemoteRun, events: tuple[Object, ...] = ()) -> None:
+    folder = Path(run.store, RUN)
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps({"id": RUN, "base": {"revision": "0" * 40}}))
+    (folder / "events.jsonl").write_text("".join(json.dumps(each) + "\n" for each in events))
+
+
+def _collect(cluster: RecordedCluster, run: RemoteRun) -> collecting.Evidence:
+    return collecting.collect(cast(Cluster, cluster), run, clock=lambda: NOW)
+
+
+def test_everything_about_the_stage_at_hand_is_read(remote: RemoteRun) -> None:
+    _store(remote)
+    waits_for_job = pod(None, name=f"{RUN}-train-123")
+    waits_for_job["metadata"]["ownerReferences"] = [{"kind": "Workflow", "name": RUN, "uid": "w"}]
+    mine = workload(not_reserved("couldn't assign flavors to pod set main: insufficient unused quota for x"))
+    found = _collect(
+        RecordedCluster(
+            (k8s.WORKFLOW, workflow("Running", node("train", "Running"))),
+            (k8s.JOB, job(suspend=True)),
+            (k8s.POD, waits_for_job),
+            (k8s.WORKLOAD, mine),
+            (k8s.WORKLOAD, holder("nightly-1122334455")),
+            (k8s.CLUSTER_QUEUE, queue()),
+            (collecting.EVENT, event("FailedScaleUp", "of another run", about="other-0000000000-t-x")),
+            (collecting.EVENT, event("Pending", "of this run", about=mine, kind="Workload")),
+        ),
+        remote,
+    )
+    assert found.workload == mine
+    assert found.pods == ()  # the one that Argo waits in does no work
+    assert [each["message"] for each in found.events] == ["of this run"]
+    assert explain(found).cause == "quota-full"
+    assert "nightly-1122334455" in explain(found).what
+
+
+def test_what_may_not_be_read_is_named_and_stops_nothing(remote: RemoteRun) -> None:
+    _store(remote)
+    cluster = RecordedCluster(
+        (k8s.WORKFLOW, workflow("Running", node("train", "Running"))),
+        (k8s.JOB, job()),
+        (k8s.POD, running()),
+        refuse={"nodes": 403, "clusterqueues": 503, "workloads": 404, "jobsets": 404},
+    )
+    found = _collect(cluster, remote)
+    assert sorted(line.partition(":")[0] for line in found.hidden) == ["clusterqueues", "nodes"]
+    assert explain(found).hidden == found.hidden
+    assert explain(found).cause in ("running", "bringing-inputs")
+
+
+def test_a_store_that_cannot_be_read_leaves_what_the_cluster_says(remote: RemoteRun) -> None:
+    Path(remote.store).write_text("this is no folder")
+    found = _collect(RecordedCluster((k8s.WORKFLOW, workflow("Running", node("train", "Running")))), remote)
+    assert found.history == ()
+    assert explain(found).cause == "between-stages"
+
+
+def test_a_run_that_nobody_knows_is_an_error(remote: RemoteRun) -> None:
+    with pytest.raises(InputError, match="knows a run"):
+        _collect(RecordedCluster(), remote)
+
+
+def test_a_run_that_left_the_cluster_is_known_by_its_store(remote: RemoteRun) -> None:
+    _store(remote, failure(64, "lora_rank is 'abc'."))
+    assert explain(_collect(RecordedCluster(), remote)).cause == "wrong-config"
+
+
+def test_memory_that_ran_out_brings_the_estimate(
+    remote: RemoteRun, built_tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _store(remote)
+    monkeypatch.setattr(collecting.Platform, "models_store", property(lambda _: str(Path(remote.store, "models"))))
+    base = Path(remote.store, "models", "0" * 40)
+    base.mkdir(parents=True)
+    (base / "config.json").write_bytes((built_tiny_model / "config.json").read_bytes())
+    config = {"stage": "sft", "finetuning_type": "full", "per_device_train_batch_size": 8, "cutoff_len": 4096}
+    record = {"base": {"revision": "0" * 40}, "training_config": config, "spec": {}}
+    Path(remote.store, RUN, "run.json").write_text(json.dumps(record))
+    cluster = RecordedCluster(
+        (k8s.WORKFLOW, workflow("Failed", node("train", "Failed"))),
+        (k8s.JOB, job()),
+        (k8s.POD, ended(1)),
+        log=b"step 1\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n",
+    )
+    explanation = explain(_collect(cluster, remote))
+    assert explanation.cause == "gpu-memory"
+    assert sum(line.startswith("estimate:") for line in explanation.evidence) == 1
+    assert sum(line.startswith("change:") for line in explanation.evidence) == 3
+
+
+def test_a_run_on_this_machine_is_explained_by_what_it_wrote(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path / RUN)
+    paths.log.parent.mkdir(parents=True)
+    paths.record.write_text("{}")
+    paths.log.write_text("first\nlast\n")
+    paths.events.write_text("".join(json.dumps(each) + "\n" for each in failure(69, "The disk became full.")))
+    found = collecting.collect_local(paths)
+    assert found.log == ("first", "last")
+    assert explain(found).cause == "disk-full"
