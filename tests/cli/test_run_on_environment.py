@@ -112,9 +112,7 @@ def test_a_training_that_does_not_fit_its_gpus(
     spec: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workloads.engines.cluster_estimate._model_config", lambda _base: LLAMA)
-    said = call(
-        capsys, "run", str(spec), "finetuning_type=full", "--on", "dev", "--dry-run", code=64
-    )
+    said = call(capsys, "run", str(spec), "finetuning_type=full", "--on", "dev", "--dry-run", code=64)
     assert "GB on each GPU, and a NVIDIA L4 24 GB of pool l4x1" in said
     assert "finetuning_type=lora" in said
 
@@ -156,7 +154,8 @@ def test_render_for_argo_cd(spec: Path, capsys: pytest.CaptureFixture[str], tmp_
 
 
 def test_a_clone_s_remote_is_named_without_its_credentials(tmp_path: Path) -> None:
-    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    create = ["git", "init", "-q", str(tmp_path)]
+    subprocess.run(create, check=True)
     remote = ["git", "-C", str(tmp_path), "remote", "add", "origin", "https://x:secret@git.example.com/a.git"]
     subprocess.run(remote, check=True)
     found = _source(tmp_path / "runs" / "demo", None, "HEAD")

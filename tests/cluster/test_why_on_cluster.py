@@ -31,7 +31,7 @@ APPLY = ("apply", "--server-side", "--force-conflicts", "-f", "-")
 QUEUE_API = "kueue.x-k8s.io/v1beta2"
 IMAGE = "kit.local/busybox:1"
 NAMESPACE = "team-why"
-SECONDS = 120
+SECONDS = 45
 
 RUNS: dict[str, dict[str, Any]] = {
     "running": {"command": "sleep 600"},
@@ -108,7 +108,7 @@ def _wrapped(run: str, template: dict[str, Any]) -> dict[str, Any]:
         "spec": {
             "entrypoint": "pipeline",
             "serviceAccountName": "runner",
-            "executor": {"serviceAccountName": "runner"},
+            "podSpecPatch": '{"automountServiceAccountToken": true}',
             "templates": [{"name": "pipeline", "dag": {"tasks": tasks}}, template],
         },
     }
@@ -150,7 +150,7 @@ def send(kubectl: Kubectl) -> Iterator[Callable[[dict[str, Any]], None]]:
 
 @pytest.fixture(scope="module")
 def why(send: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Why]:
-    """What is said of a run, once it is the cause that is expected; after two minutes whatever is said."""
+    """What is said of a run, once it is the cause that is expected; after a while whatever is said."""
     folder = tmp_path_factory.mktemp("why")
     dev = next(each for each in load_all(ROOT / "configs" / "environments") if each.name == "dev")
     team = dev.teams["research"].model_copy(update={"gpus": 0})

@@ -3,6 +3,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -198,3 +200,16 @@ def test_lines_are_whole_whatever_the_pieces(cluster: Cluster, api: Any) -> None
     api.watched[:] = [[{"n": number, "text": "x" * 70_000} for number in range(3)]]
     lines = list(cluster.lines(WORKFLOW, {"watch": 1}, quiet_seconds=5))
     assert [json.loads(line)["n"] for line in lines] == [0, 1, 2]
+
+
+def test_the_client_is_loaded_without_its_models_and_can_still_be_imported_whole() -> None:
+    program = (
+        "import sys; from workloads.engines import kubernetes_config; config = kubernetes_config.load()\n"
+        "assert len([name for name in sys.modules if name.startswith('kubernetes')]) < 40\n"
+        "assert callable(config.new_client_from_config)\n"
+        "import kubernetes\n"
+        "assert kubernetes.client.V1Pod and kubernetes.client.CoreV1Api and kubernetes.config\n"
+        "assert kubernetes_config.load() is kubernetes.config"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -23,6 +23,7 @@ from recorded_cluster.builders import (
     pod,
     queue,
     running,
+    waiting,
     workflow,
     workload,
 )
@@ -120,6 +121,22 @@ def test_what_may_not_be_read_is_named_and_stops_nothing(remote: RemoteRun) -> N
     assert sorted(line.partition(":")[0] for line in found.hidden) == ["clusterqueues", "nodes"]
     assert explain(found).hidden == found.hidden
     assert explain(found).cause in ("running", "bringing-inputs")
+
+
+def test_the_pod_that_makes_the_job_is_looked_at_while_it_has_not_begun(remote: RemoteRun) -> None:
+    _store(remote)
+    maker = waiting("PodInitializing", name=f"{RUN}-train-123")
+    maker["metadata"]["ownerReferences"] = [{"kind": "Workflow", "name": RUN, "uid": "w"}]
+    said = 'MountVolume.SetUp failed for volume "exec-sa-token" : secret "runner.service-account-token" not found'
+    cluster = RecordedCluster(
+        (k8s.WORKFLOW, workflow("Running", node("train", "Pending", message="PodInitializing"))),
+        (k8s.POD, maker),
+        (collecting.EVENT, event("FailedMount", said, about=maker)),
+    )
+    cluster.lines = lambda *_, **__: iter(())  # type: ignore[method-assign]
+    explanation = explain(_collect(cluster, remote))
+    assert explanation.cause == "mount-failed"
+    assert "exec-sa-token" in explanation.what
 
 
 def test_a_store_that_cannot_be_read_leaves_what_the_cluster_says(remote: RemoteRun) -> None:

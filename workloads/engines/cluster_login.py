@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from workloads.engines import kubernetes_config
 from workloads.engines.cluster_client import Cluster
 from workloads.errors import InputError
 from workloads.platform import Platform
@@ -27,15 +28,15 @@ def open_cluster(platform: Platform, context: str | None = None, *, patience: fl
         InputError: there is no usable kubeconfig, its cluster is another one, or the login has expired.
     """
     try:
-        from kubernetes import config
-        from kubernetes.config.config_exception import ConfigException
+        config = kubernetes_config.load()
     except ImportError as error:
         raise InputError.of(
             "The Kubernetes client is not installed.", "install it with: pip install 'tunery[cloud]'"
         ) from error
+    wrong = config.ConfigException
     try:
         known, current = config.list_kube_config_contexts()
-    except ConfigException as error:
+    except wrong as error:
         raise InputError.of(f"There is no usable kubeconfig: {error}.", _get_credentials(platform)) from error
     chosen = current if context is None else next((each for each in known if each["name"] == context), None)
     if chosen is None:
@@ -48,7 +49,7 @@ def open_cluster(platform: Platform, context: str | None = None, *, patience: fl
     with _login_errors() as said:
         try:
             api = config.new_client_from_config(context=chosen["name"])
-        except (ConfigException, OSError, KeyError, TypeError, ValueError) as error:
+        except (wrong, OSError, KeyError, TypeError, ValueError) as error:
             raise InputError.of(
                 f"The context {chosen['name']} is not usable: {error}.", _get_credentials(platform)
             ) from error

@@ -15,7 +15,6 @@ from workloads.engines.remote import RemoteRun
 from workloads.errors import InputError
 from workloads.render.failure import CONTAINER
 from workloads.render.steps import STEPS
-from workloads.storage.objects import open_store
 
 _QUIET_SECONDS = 600.0
 """A training may print nothing for minutes."""
@@ -24,7 +23,6 @@ _REMEMBERED = 2000
 """Lines; more than a pod prints in a second."""
 _ARGO = re.compile(r"time=\S+ level=\w+ .*\bargo=true\b")
 """What Argo's own process says in the container that it starts a stage in."""
-_STORED = "logs/worker.log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +36,25 @@ class Line:
 def lines(cluster: Cluster, run: RemoteRun, stage: str | None, *, follow: bool) -> Iterator[Line]:
     """What pods printed, the oldest pod first; with ``follow`` also what they print from now on.
 
-    Of pods that are gone already, the log that the worker left in the store is shown.
-
     Raises:
-        InputError: nothing was printed anywhere, and nothing is to be waited for.
+        InputError: nothing was printed, and nothing is to be waited for.
     """
-    shown: dict[str, str | None] = {}
+    shown: set[str] = set()
     while True:
-        pods = _pods(cluster, run, stage)
-        for pod in pods:
+        for pod in _pods(cluster, run, stage):
             name = pod["metadata"]["name"]
             if name not in shown and _has_output(pod):
-                shown[name] = None
+                shown.add(name)
                 yield from _of_pod(cluster, run, pod, follow=follow)
         if not follow or _ended(cluster, run):
             break
         cluster.sleep(_PAUSE_SECONDS)
     if not shown:
-        yield from _stored(run, stage)
+        what = f"The stage {stage} of {run.id}" if stage else f"The run {run.id}"
+        raise InputError.of(
+            f"{what} has printed nothing yet, or its pods are gone.",
+            f"`tunery status {run.id}` shows what it waits for; on Google Cloud, Cloud Logging keeps what pods printed",
+        )
 
 
 def _pods(cluster: Cluster, run: RemoteRun, stage: str | None) -> list[dict[str, Any]]:
@@ -111,15 +110,3 @@ def _of_pod(cluster: Cluster, run: RemoteRun, pod: dict[str, Any], *, follow: bo
 def _ended(cluster: Cluster, run: RemoteRun) -> bool:
     workflow = cluster.find(k8s.WORKFLOW, run.namespace, run.id)
     return workflow is None or workflow.get("status", {}).get("phase") in ("Succeeded", "Failed", "Error")
-
-
-def _stored(run: RemoteRun, stage: str | None) -> Iterator[Line]:
-    content = open_store(run.store).read(f"{run.id}/{_STORED}")
-    if content is None:
-        what = f"The stage {stage} of {run.id}" if stage else f"The run {run.id}"
-        raise InputError.of(
-            f"{what} has printed nothing yet, or its pods are gone.",
-            f"`tunery status {run.id}` shows what it waits for; --follow waits for it",
-        )
-    for text in content.decode(errors="replace").splitlines():
-        yield Line("stored", text)

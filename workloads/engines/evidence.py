@@ -113,7 +113,7 @@ def collect(cluster: Cluster, run: RemoteRun, *, clock: Callable[[], float] = ti
                 f"Neither {run.namespace} nor {run.store} knows a run {run.id}.",
                 f"`tunery list --on {run.environment}` shows the runs",
             )
-        working = tuple(sorted(filter(_works, pods.result()), key=_age))
+        working = tuple(sorted((pod for pod in pods.result() if _works(pod, job.result())), key=_age))
         named = sorted({text(part(pod, "spec", "nodeName")) for pod in working} - {""})
         nodes = [node for node in pool.map(lambda each: reader.one(NODE, each), named) if node is not None]
         mine = next((each for each in workloads.result() if _is_of(each, job.result())), None)
@@ -201,11 +201,17 @@ def _children(reader: _Reader, job: Object | None) -> tuple[Object, ...]:
     return reader.every(k8s.JOB, f"{_JOBSET_LABEL}={name_of(job)}")
 
 
-def _works(pod: Object) -> bool:
-    """Whether a pod does a stage's work: of stages with a Job, Argo has a pod too, which only waits for it."""
+def _works(pod: Object, job: Object | None) -> bool:
+    """Whether a pod is one of a stage's own.
+
+    Of a stage with a Job Argo has a pod too, which makes the Job and waits for it. It counts only while it has not
+    begun: then it is what everything waits for.
+    """
     owners = {text(each.get("kind")) for each in rows(part(pod, "metadata", "ownerReferences"))}
     stages = [value for key, value in table(part(pod, "metadata", "labels")).items() if key.endswith("/stage")]
-    return "Workflow" not in owners or not any(STEPS[each].device == "gpu" for each in stages if each in STEPS)
+    if "Workflow" not in owners or not any(STEPS[each].device == "gpu" for each in stages if each in STEPS):
+        return True
+    return job is None and part(pod, "status", "phase") == "Pending"
 
 
 def _age(pod: Object) -> tuple[str, str]:
