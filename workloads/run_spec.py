@@ -137,7 +137,11 @@ class Serve(Spec):
 
 
 class Resources(Spec):
-    """What the training runs on. On this machine it is only recorded; on an environment it chooses the nodes."""
+    """What the training runs on: on an environment it chooses the nodes.
+
+    `count` times `nodes` says for how many devices the training config's batch size is meant. With fewer processes,
+    as on one machine, accumulation makes up for it: the samples of an optimizer step stay the same.
+    """
 
     accelerator: str | None = None
     """An accelerator that `tunery estimate` knows, such as `l4`."""

@@ -27,6 +27,7 @@ class FakeApi:
         watched: what watches say, one list of lines for each watch in turn.
         denied: ``verb resource`` that nobody may do.
         asked: method and path of every request, in order.
+        orphaned: the paths of objects that were deleted without what they own.
     """
 
     url: str = ""
@@ -35,6 +36,7 @@ class FakeApi:
     watched: list[list[Object]] = field(default_factory=list)
     denied: set[str] = field(default_factory=set)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    orphaned: list[str] = field(default_factory=list)
     version: int = 1
 
     def put(self, path: str, value: Object) -> Object:
@@ -134,6 +136,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif body["preconditions"]["uid"] != found["metadata"]["uid"]:
             self.refuse(409, "Conflict")
         else:
+            if body["propagationPolicy"] == "Orphan":
+                self.api.orphaned.append(path)
             self.answer(200, self.api.objects.pop(path))
 
 

@@ -109,6 +109,7 @@ def test_a_schedule_is_applied_and_removed(cluster: Cluster, api: Any, dev: Plat
     assert set(api.objects) == {TEMPLATE, f"{NAMESPACE}/cronworkflows/demo"}
     assert "removed" in engine.cancel(cluster, sent)
     assert set(api.objects) == {TEMPLATE}
+    assert api.orphaned == [f"{NAMESPACE}/cronworkflows/demo"]  # a firing that runs goes on
     with pytest.raises(InputError, match="There is no run demo-0123456789"):
         engine.cancel(cluster, sent)
 

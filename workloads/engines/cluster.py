@@ -135,7 +135,7 @@ def _unschedule(cluster: Cluster, run: RemoteRun) -> str:
         raise _no_run(run)
     for each in schedules:
         meta = each["metadata"]
-        cluster.delete(k8s.CRON, run.namespace, meta["name"], uid=meta["uid"])
+        cluster.delete(k8s.CRON, run.namespace, meta["name"], uid=meta["uid"], orphan=True)
     return f"The schedule of {run.id} is removed; a firing that runs goes on to its end."
 
 

@@ -137,9 +137,13 @@ class Cluster:
         headers = {"Content-Type": "application/merge-patch+json"}
         return self._json("PATCH", kind.path(namespace, name), {"fieldManager": MANAGER}, body=change, headers=headers)
 
-    def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None:
-        """Deletes just the object with ``uid``, after what it owns; one that is gone already is no error."""
-        options = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
+    def delete(self, kind: Kind, namespace: str, name: str, *, uid: str, orphan: bool = False) -> None:
+        """Deletes just the object with ``uid``; one that is gone already is no error.
+
+        Args:
+            orphan: what it owns stays; otherwise that goes first.
+        """
+        options = {"propagationPolicy": "Orphan" if orphan else "Foreground", "preconditions": {"uid": uid}}
         try:
             self._json("DELETE", kind.path(namespace, name), body=options)
         except RefusedError as answer:
