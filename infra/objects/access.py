@@ -40,6 +40,8 @@ WATCH = [
     rule("apps", ["deployments"], READ),
     rule("keda.sh", ["scaledobjects"], READ),
     rule("", ["pods", "pods/log", "events", "services", "resourcequotas"], READ),
+    rule("", ["namespaces", "serviceaccounts"], ["get"]),
+    rule("secrets-store.csi.x-k8s.io", ["secretproviderclasses"], ["get"]),
 ]
 """What it takes to follow a run and to explain why it waits."""
 
@@ -100,7 +102,7 @@ def _team(namespace: str, group: str | None, submitter: Object) -> list[Object]:
     }
     return [
         *(
-            # Pods that talk to Kubernetes ask for the token themselves: Argo's do, by its workflow defaults.
+            # Pods that talk to Kubernetes ask for the token themselves: those of Argo's steps do, in what is rendered.
             manifest("v1", "ServiceAccount", role, namespace, automountServiceAccountToken=False)
             for role in n.ROLES
         ),

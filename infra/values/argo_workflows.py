@@ -90,8 +90,6 @@ def values(environment: Environment) -> dict[str, Any]:
 def _workflow_defaults() -> dict[str, Any]:
     return {
         "serviceAccountName": "runner",
-        # Argo's pods talk to Kubernetes; the Jobs and JobSets that they create do not.
-        "automountServiceAccountToken": True,
         "activeDeadlineSeconds": LONGEST_DAYS * DAY,
         "ttlStrategy": {"secondsAfterSuccess": 7 * DAY, "secondsAfterFailure": 30 * DAY},
         "podGC": {"strategy": "OnPodSuccess", "deleteDelayDuration": "600s"},

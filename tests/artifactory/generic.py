@@ -144,7 +144,7 @@ class Generic:
         for repository, items in self._artifacts.items.items():
             if grant.allows("read", repository):
                 for item in list(items.values()):
-                    if all(item.blob.checksums[name] == value for name, value in sent.items()):
+                    if all(getattr(item.blob, name) == value for name, value in sent.items()):
                         return item.blob
         name, value = next(iter(sent.items()))
         raise Refusal(404, f"Checksum deploy failed. No existing file with {name}: {value}")

@@ -125,6 +125,8 @@ class StorageApi:
             raise Refusal(400, "Parameter 'to' must be /{targetRepoKey}/{targetFilePath}")
         target_repository, *rest = to.removeprefix("/").split("/")
         target = check_path(tuple(rest))
+        if (target_repository, target) == (repository, source) or f"{target}/".startswith(f"{source}/"):
+            return _failed(409, f"'{source}' cannot be moved into itself")
         with self._artifacts.lock:
             if target_repository not in self._artifacts.items:
                 return _failed(404, f"Target repository '{target_repository}' does not exist")

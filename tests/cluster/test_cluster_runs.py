@@ -305,6 +305,8 @@ def test_a_schedule_starts_runs_of_their_own(place: Place) -> None:
         ).stdout
         time.sleep(0.5)
     assert "is removed" in place.tunery("cancel", sent["id"])
+    assert place.kubectl("wait", "cronworkflow/nightly", "-n", place.namespace, "--for=delete").returncode == 0
+    assert place.kubectl("get", "workflow", name, "-n", place.namespace).returncode == 0
     left = place.kubectl("get", "cronworkflows", "-n", place.namespace, "-o", "name").stdout
     assert "nightly" not in left
 

@@ -34,7 +34,7 @@ NAMESPACE = "team-why"
 SECONDS = 45
 
 RUNS: dict[str, dict[str, Any]] = {
-    "running": {"command": "sleep 600"},
+    "bringing-inputs": {"command": "sleep 600"},
     "wrong-config": {"command": "exit 64"},
     "host-memory": {"command": "tail /dev/zero", "limits": {"memory": "16Mi"}},
     "evicted-disk": {
@@ -49,7 +49,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "too-large": {"requests": {"memory": "900Gi"}},
     "queue-missing": {"queue": "absent"},
     "rights": {"kind": "ConfigMap"},
-    "kind-missing": {"kind": "Absent"},
+    "kind-missing": {"kind": "JobSet", "api": "jobset.x-k8s.io/v1"},
 }
 """The cause that must be found -> what is otherwise than in a good run."""
 
@@ -72,7 +72,7 @@ def _workflow(run: str, **wrong: Any) -> dict[str, Any]:
         **wrong.get("pod", {}),
     }
     job = {
-        "apiVersion": "batch/v1",
+        "apiVersion": wrong.get("api", "batch/v1"),
         "kind": wrong.get("kind", "Job"),
         "metadata": {"name": f"{run}-t", "namespace": NAMESPACE, "labels": queued},
         "spec": {
@@ -115,8 +115,9 @@ def _wrapped(run: str, template: dict[str, Any]) -> dict[str, Any]:
 
 
 def _queue(namespace: str) -> list[dict[str, Any]]:
-    quota = [{"name": "cpu", "nominalQuota": "10000"}, {"name": "memory", "nominalQuota": "64Gi"}]
-    group = {"coveredResources": ["cpu", "memory"], "flavors": [{"name": "why-any", "resources": quota}]}
+    limits = {"cpu": "10000", "memory": "64Gi", "ephemeral-storage": "100Gi"}
+    quota = [{"name": name, "nominalQuota": amount} for name, amount in limits.items()]
+    group = {"coveredResources": list(limits), "flavors": [{"name": "why-any", "resources": quota}]}
     whole = {"namespaceSelector": {}, "resourceGroups": [group]}
     place = {"name": "runs", "namespace": namespace}
     return [
