@@ -3,7 +3,7 @@ BIN := $(or $(TUNERY_VENV),.venv)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-cdktn test-terraform test-cluster check policy format goldens lock bench bench-infra synth diff deploy destroy clean
+.PHONY: help setup demo test test-slow test-cdktn test-terraform test-cluster check policy format goldens lock bench bench-infra faults bench-hub synth diff deploy destroy clean
 
 help:  ## Show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,8 +52,14 @@ lock: setup  ## Resolve the versions again
 bench: setup  ## Measure the speed against plain llamafactory-cli
 	$(BIN)/python -m benchmarks.local
 
+faults: setup  ## Play every fault on a training, on plain llamafactory-cli too, and write docs/faults.md
+	@$(BIN)/python -m benchmarks.faults
+
 bench-infra: setup  ## Measure synthesis against plain imports of the bindings
 	$(BIN)/python -m benchmarks.synth
+
+bench-hub: setup  ## Measure models through Artifactory against hf download and curl
+	$(BIN)/python -m benchmarks.hub
 
 synth: setup  ## Write the Terraform of all environments into cdktf.out
 	@scripts/cdktf synth

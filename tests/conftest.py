@@ -34,7 +34,9 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def built_tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's base model, built once for all test processes. Read only: use ``tiny_model`` to change it."""
-    shared = tmp_path_factory.getbasetemp().parent
+    own = tmp_path_factory.getbasetemp()
+    # Without workers the folder above is that of all sessions, and would keep the model of an older commit.
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
     folder = shared / "tiny-model"
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
@@ -60,7 +62,8 @@ def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNERY_HUB", str(tmp_path / "hub"))
     monkeypatch.setenv("TUNERY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TUNERY_RUNS", str(tmp_path / "runs"))
-    monkeypatch.delenv("TUNERY_API_KEY", raising=False)
+    for name in ("TUNERY_API_KEY", "TUNERY_ARTIFACTORY_URL", "TUNERY_CACHE_LIMIT", "TUNERY_SIGNING_KEY"):
+        monkeypatch.delenv(name, raising=False)
 
 
 MakeRun = Callable[..., RunPaths]

@@ -10,7 +10,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from workloads.recovery import Recovery
+from workloads.spec_model import Spec
 
 Scalar = bool | int | float | str | None
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
@@ -38,12 +41,6 @@ MAX_TRIALS = 1000
 Metric = Literal["loss", "perplexity", "exact_match", "rouge1", "rougeL", "preference_accuracy"]
 
 
-class Spec(BaseModel):
-    """A frozen model that knows all its keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
 class Base(Spec):
     """The model that the training starts from."""
 
@@ -51,6 +48,8 @@ class Base(Spec):
     """A name in the hub (`tiny` or `organisation/model`), or a folder on this machine."""
     revision: str | None = None
     """A version, alias or 40-hex revision in the hub; the newest version when absent."""
+    allow_pickle: bool = False
+    """Accept a base model whose weights are pickle files, which can run any code when they are loaded."""
 
 
 class Questions(Spec):
@@ -257,6 +256,8 @@ class RunSpec(Spec):
     """On an environment, run again at these times: five cron fields, UTC."""
     resources: Resources = Resources()
     """What the training runs on."""
+    recovery: Recovery = Recovery()
+    """How the training survives interruptions, hangs and a loss that explodes."""
     sweep: Sweep | None = None
     """Try several values of some keys, and go on with the best."""
     evaluation: Evaluation = Evaluation()

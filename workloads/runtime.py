@@ -49,6 +49,26 @@ ENV_SWEEP_HOURS = "TUNERY_SWEEP_HOURS"
 """How many hours of trials the cost in a sweep's budget buys on the environment."""
 ENV_BUNDLE = "TUNERY_BUNDLE"
 """The run whose inputs a firing of a schedule starts from."""
+ENV_CACHE_LIMIT = "TUNERY_CACHE_LIMIT"
+"""The most bytes that the model cache may take, such as 200GB; no limit when it is absent."""
+ENV_ARTIFACTORY = "TUNERY_ARTIFACTORY_URL"
+"""The address of Artifactory; when it is set, Artifactory is the hub."""
+ENV_ARTIFACTORY_MODELS = "TUNERY_ARTIFACTORY_MODELS"
+"""Artifactory's repository of base models, of the Hugging Face kind."""
+ENV_ARTIFACTORY_PUBLISHED = "TUNERY_ARTIFACTORY_PUBLISHED"
+"""Artifactory's generic repository of published models."""
+ENV_ARTIFACTORY_TOKEN = "TUNERY_ARTIFACTORY_TOKEN"  # noqa: S105 a variable's name
+ENV_ARTIFACTORY_TOKEN_FILE = "TUNERY_ARTIFACTORY_TOKEN_FILE"  # noqa: S105 a variable's name
+ARTIFACTORY_SECRET = "artifactory-token"  # noqa: S105 a file's name
+"""The file, in the folder of a pod's secrets, that holds the token for Artifactory."""
+ENV_HF_ENDPOINT = "HF_ENDPOINT"
+"""What the official client of Hugging Face takes for the Hub."""
+ENV_SIGNING_KEY = "TUNERY_SIGNING_KEY"
+"""A file with the private key, in PEM, that signs where published models came from."""
+ENV_SIGNING_PUBLIC_KEY = "TUNERY_SIGNING_PUBLIC_KEY"
+"""A file with the public key, in PEM, that such signatures are checked with."""
+SIGNING_SECRET = "signing-key"  # noqa: S105 a file's name
+"""The file, in the folder of a pod's secrets, that holds that private key."""
 
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
@@ -181,6 +201,22 @@ def platform_dir(environ: Mapping[str, str] = os.environ) -> Path:
 def price_list(environ: Mapping[str, str] = os.environ) -> Path:
     """The price list: ``$TUNERY_PRICES``, else ``configs/prices.json`` in the working directory."""
     return Path(environ.get(ENV_PRICES) or "configs/prices.json")
+
+
+def signing_key(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The private key that signs: ``$TUNERY_SIGNING_KEY``, else ``signing-key`` among a pod's secrets, else none."""
+    if configured := environ.get(ENV_SIGNING_KEY):
+        return Path(configured)
+    mounted = Path(environ[ENV_SECRETS], SIGNING_SECRET) if environ.get(ENV_SECRETS) else None
+    return mounted if mounted is not None and mounted.is_file() else None
+
+
+def signing_public_key(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The key that checks signatures: ``$TUNERY_SIGNING_PUBLIC_KEY``, else ``configs/signing.pub``, else none."""
+    if configured := environ.get(ENV_SIGNING_PUBLIC_KEY):
+        return Path(configured)
+    committed = Path("configs/signing.pub")
+    return committed if committed.is_file() else None
 
 
 def image_lock(environ: Mapping[str, str] = os.environ) -> Path:

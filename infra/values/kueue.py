@@ -61,6 +61,8 @@ def configuration(environment: Environment) -> dict[str, Any]:
         # What names no queue is refused at the door (objects/admission.py) instead of held back in silence.
         "manageJobsWithoutQueueName": False,
         "managedJobsNamespaceSelector": {"matchExpressions": [{"key": n.TEAM_LABEL, "operator": "Exists"}]},
+        # Scratch space comes with the node; a queue admits nothing that asks for what it has no quota of.
+        "resources": {"excludeResourcePrefixes": ["ephemeral-storage"]},
         "waitForPodsReady": _patience(environment),
         "fairSharing": {"preemptionStrategies": ["LessThanOrEqualToFinalShare", "LessThanInitialShare"]},
         "integrations": {"frameworks": ["batch/job", "jobset.x-k8s.io/jobset"]},

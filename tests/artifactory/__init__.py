@@ -1,4 +1,4 @@
-"""A strict Artifactory that runs inside the tests: real HTTP over real sockets, documented behaviour, faults on request.
+"""A strict Artifactory that runs inside the tests: real sockets, documented behaviour, faults on request.
 
 ``with FakeArtifactory() as artifactory`` gives a server on loopback. It speaks Artifactory's generic protocol and the
 Hugging Face protocol, refuses what the real one refuses, records every request, and by ``artifactory.hostile(...)``

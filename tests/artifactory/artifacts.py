@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from artifactory.wire import CHUNK, Content, Refusal
+from artifactory.wire import CHUNK, Content, RefusalError
 
 
 def _hash(path: Path, name: str) -> str:
@@ -124,7 +124,7 @@ class Artifacts:
         return partial, {name: each.hexdigest() for name, each in hashes.items()}
 
     def check_space(self, more: int) -> None:
-        """Raises Refusal (413) when ``more`` bytes are over the quota.
+        """Raises RefusalError (413) when ``more`` bytes are over the quota.
 
         jfrog.com/help, Managing Disk Space Usage: "an attempt to store binaries above the allocated storage percentage
         will fail with an error"; the status and the message are those that users report.
@@ -132,7 +132,7 @@ class Artifacts:
         with self.lock:
             used = sum(blob.size for blob in self._blobs.values())
             if self.quota is not None and used + more > self.quota:
-                raise Refusal(413, "Datastore disk usage is too high. Contact your Artifactory administrator.")
+                raise RefusalError(413, "Datastore disk usage is too high. Contact your Artifactory administrator.")
 
     def below(self, repository: str, folder: str) -> dict[str, Item]:
         """Every item under a folder, by its path within it, sorted; ``''`` is the whole repository."""

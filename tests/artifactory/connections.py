@@ -8,19 +8,21 @@ import struct
 import sys
 import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
 from typing import Any
 
-from artifactory.wire import CHUNK, Body, Content, Disconnected, Host, Recorded, Reply, Request
+from artifactory.wire import CHUNK, Body, Content, DisconnectedError, Host, Recorded, Reply, Request
 
 _DRAINED = 8 * CHUNK
 """Bytes of a refused upload that are still read, so that the client sees the refusal and not a reset."""
 
 
-class Listener(ThreadingHTTPServer):
+class Listener(ThreadingTCPServer):
     """A listening socket whose connections end with it."""
 
     daemon_threads = True
+    allow_reuse_address = True
     request_queue_size = 128
 
     def __init__(
@@ -56,7 +58,7 @@ class Listener(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exception()
-        if error is not None and not isinstance(error, OSError | Disconnected):
+        if error is not None and not isinstance(error, OSError | DisconnectedError):
             self.failures.append(error)
 
     def stop(self) -> None:
@@ -89,20 +91,24 @@ class Connection(BaseHTTPRequestHandler):
         body = Body(self.rfile, headers)
         try:
             reply = self.server.answer(Request(self.server.host, self.command, self.path, headers, body))
-        except Disconnected:
+        except DisconnectedError:
             self._reset()
             return
+        finally:
+            recorded.received = body.received
         recorded.status = reply.status
-        if not body.finished:
-            self.close_connection = True
+        unread = not body.finished
+        self.close_connection = self.close_connection or unread
         self._send(reply, recorded)
-        if not body.finished and body.limit is None:
+        if unread and reply.delivery.body_bytes is None:
             self._drain(body)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_PATCH = _answer  # noqa: N815 (names of http.server)
 
     def _send(self, reply: Reply, recorded: Recorded) -> None:
         delivery = reply.delivery
+        if self.close_connection:
+            reply = reply.with_headers({"Connection": "close"})
         if delivery.body_bytes != -1:
             self._send_head(reply.head(self.command), delivery.pause)
             if self.command != "HEAD":
@@ -124,29 +130,31 @@ class Connection(BaseHTTPRequestHandler):
         for position in range(len(head)):
             self.connection.sendall(head[position : position + 1])
             if self.server.stopped.wait(pause):
-                raise Disconnected
+                raise DisconnectedError
 
     def _send_content(self, content: Content, recorded: Recorded) -> None:
+        # Counted before: a client that has the last byte must not find it uncounted.
+        recorded.sent += content.size
         if isinstance(content.source, bytes):
             self.connection.sendall(content.read())
-            recorded.sent += content.size
         elif content.size:
             with content.source.open("rb") as file:
+                file.seek(content.start)
                 try:
                     self.connection.sendfile(file, content.start, content.size)
-                finally:
-                    recorded.sent += max(file.tell() - content.start, 0)
+                except OSError:
+                    recorded.sent -= content.start + content.size - file.tell()
+                    raise
 
     def _reset(self) -> None:
         """Ends the connection by RST and not by FIN: what a killed load balancer does."""
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.connection.detach() if isinstance(self.connection, ssl.SSLSocket) else None
+        self.rfile.close()
         self.connection.close()
 
     def _drain(self, body: Body) -> None:
         left = _DRAINED
-        self.connection.shutdown(socket.SHUT_WR)
         for chunk in body.chunks():
             left -= len(chunk)
             if left < 0:

@@ -10,7 +10,7 @@ from typing import Any
 
 from artifactory.artifacts import Artifacts, Blob, Item
 from artifactory.tokens import Grant
-from artifactory.wire import Content, Refusal, Reply, Request, json_reply, serve
+from artifactory.wire import Content, RefusalError, Reply, Request, json_reply, serve
 
 _HEADERS = {"sha1": "x-checksum-sha1", "md5": "x-checksum-md5", "sha256": "x-checksum-sha256"}
 _LENGTHS = {40: "sha1", 32: "md5", 64: "sha256"}
@@ -20,9 +20,9 @@ _ILLEGAL_KEY = re.compile(r"[)(}{\]\[*+^$\\/~`!@#%&<>;=,±§ ]")
 
 
 def check_path(parts: tuple[str, ...]) -> str:
-    """The path of an item; Refusal (400) for one that would leave its repository or that cannot be a file's name."""
+    """The path of an item; RefusalError (400) for one that leaves its repository or cannot be a name."""
     if any(part in ("", ".", "..") or "/" in part or _ILLEGAL.search(part) for part in parts):
-        raise Refusal(400, f"Invalid path: '{'/'.join(parts)}'")
+        raise RefusalError(400, f"Invalid path: '{'/'.join(parts)}'")
     return "/".join(parts)
 
 
@@ -34,7 +34,7 @@ def parse_properties(text: str) -> dict[str, list[str]]:
             continue
         key, _, values = pair.partition("=")
         if not key or _ILLEGAL_KEY.search(key):
-            raise Refusal(400, f"Invalid property key: '{key}'")
+            raise RefusalError(400, f"Invalid property key: '{key}'")
         found[key] = [re.sub(r"\\(.)", r"\1", value) for value in re.split(r"(?<!\\),", values)]
     return found
 
@@ -56,7 +56,7 @@ def _sent_checksums(headers: Mapping[str, str]) -> dict[str, str]:
         sent[_LENGTHS[len(plain)]] = plain
     for name, value in sent.items():
         if _LENGTHS.get(len(value)) != name or not _HEX.fullmatch(value):
-            raise Refusal(400, f"'{value}' is not a valid {name} checksum")
+            raise RefusalError(400, f"'{value}' is not a valid {name} checksum")
     return sent
 
 
@@ -86,12 +86,12 @@ class Generic:
                 require(grant, "read", repository, path)
                 return self.download(request, repository, path)
             case "PUT" if folder:
-                raise Refusal(400, "Cannot deploy to a folder: the path ends with '/'")
+                raise RefusalError(400, "Cannot deploy to a folder: the path ends with '/'")
             case "PUT":
                 return self._deploy(request, grant, repository, path, properties)
             case "DELETE":
                 return self._delete(grant, repository, path)
-        raise Refusal(405, "Method Not Allowed")
+        raise RefusalError(405, "Method Not Allowed")
 
     def download(self, request: Request, repository: str, path: str) -> Reply:
         """A file, or the page that lists a folder: 200, and no file at all."""
@@ -101,7 +101,7 @@ class Generic:
             return serve(request, item.blob.content, item.blob.sha1, headers)
         names = sorted({name.split("/")[0] for name in self._artifacts.below(repository, path)})
         if not names and path:
-            raise Refusal(404, "File not found.")
+            raise RefusalError(404, "File not found.")
         page = "".join(f'<a href="{html.escape(name)}">{html.escape(name)}</a>\n' for name in names)
         return Reply(200, {"Content-Type": "text/html;charset=utf-8"}, Content.of(page.encode()))
 
@@ -121,33 +121,33 @@ class Generic:
                 partial.unlink()
                 # jfrog.com/help, What are Client Checksum, Server Checksum, and Checksum Policy: 409 on a mismatch.
                 message = f"Checksum error for '{path}': received '{value}' but actual is '{actual[name]}'"
-                raise Refusal(409, message)
+                raise RefusalError(409, message)
         try:
             self._artifacts.check_space(partial.stat().st_size)
-        except Refusal:
+        except RefusalError:
             partial.unlink()
             raise
         with self._artifacts.lock:
             # Another deploy may have come first while this one's bytes were on their way.
             try:
                 self._check_overwrite(grant, repository, path)
-            except Refusal:
+            except RefusalError:
                 partial.unlink()
                 raise
             blob = self._artifacts.adopt(partial, actual["sha256"])
             return self._created(grant, repository, path, blob, sent, properties)
 
     def _known(self, grant: Grant, sent: Mapping[str, str]) -> Blob:
-        """The content of a checksum deploy, which must lie somewhere the user can read (Deploy Artifact by Checksum)."""
+        """The content of a checksum deploy: it must lie where the user can read (Deploy Artifact by Checksum)."""
         if not sent:
-            raise Refusal(400, "Checksum deploy failed: no checksum header was sent")
+            raise RefusalError(400, "Checksum deploy failed: no checksum header was sent")
         for repository, items in self._artifacts.items.items():
             if grant.allows("read", repository):
                 for item in list(items.values()):
                     if all(getattr(item.blob, name) == value for name, value in sent.items()):
                         return item.blob
         name, value = next(iter(sent.items()))
-        raise Refusal(404, f"Checksum deploy failed. No existing file with {name}: {value}")
+        raise RefusalError(404, f"Checksum deploy failed. No existing file with {name}: {value}")
 
     def _created(
         self,
@@ -184,7 +184,7 @@ class Generic:
     def _check_overwrite(self, grant: Grant, repository: str, path: str) -> None:
         if path in self._artifacts.items[repository] and not grant.allows("delete", repository):
             message = f"Not enough permissions to overwrite artifact '{repository}:{path}'"
-            raise Refusal(403, f"{message} (user '{grant.user}' needs DELETE permission).")
+            raise RefusalError(403, f"{message} (user '{grant.user}' needs DELETE permission).")
 
     def _check_parents(self, repository: str, path: str) -> None:
         """A file has nothing below it, and a folder is not replaced by a file."""
@@ -192,7 +192,7 @@ class Generic:
         above = path.split("/")[:-1]
         blocked = next((p for n in range(1, len(above) + 1) if (p := "/".join(above[:n])) in items), None)
         if blocked is not None or (path not in items and self._artifacts.below(repository, path)):
-            raise Refusal(409, f"'{repository}:{blocked or path}' is in the way of '{repository}:{path}'")
+            raise RefusalError(409, f"'{repository}:{blocked or path}' is in the way of '{repository}:{path}'")
 
     def _delete(self, grant: Grant, repository: str, path: str) -> Reply:
         require(grant, "delete", repository, path)
@@ -200,14 +200,14 @@ class Generic:
             items = self._artifacts.items[repository]
             gone = [name for name in items if not path or name == path or name.startswith(f"{path}/")]
             if not gone and path:
-                raise Refusal(404, f"Could not locate artifact '{repository}:{path}'.")
+                raise RefusalError(404, f"Could not locate artifact '{repository}:{path}'.")
             for name in gone:
                 del items[name]
         return Reply(204)
 
 
 def require(grant: Grant, permission: str, repository: str, path: str) -> None:
-    """Raises Refusal (403) unless the token gives the permission."""
+    """Raises RefusalError (403) unless the token gives the permission."""
     if not grant.allows(permission, repository):
         message = f"Not enough permissions to {permission} '{repository}:{path}'"
-        raise Refusal(403, f"{message} (user '{grant.user}' needs {permission.upper()} permission).")
+        raise RefusalError(403, f"{message} (user '{grant.user}' needs {permission.upper()} permission).")

@@ -1,7 +1,7 @@
 """The Hugging Face protocol below ``/api/huggingfaceml/{repository}`` (docs.jfrog.com: Hugging Face Repositories).
 
-Answers are those of the Hugging Face Hub, which a remote repository passes on: docs of ``huggingface_hub`` and what
-its client reads (``huggingface_hub.file_download.get_hf_file_metadata``, ``huggingface_hub.utils.hf_raise_for_status``).
+Answers are those of the Hugging Face Hub, which a remote repository passes on: what its client
+reads is in ``huggingface_hub.file_download.get_hf_file_metadata`` and ``huggingface_hub.utils.hf_raise_for_status``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from artifactory.artifacts import Blob
-from artifactory.wire import Refusal, Reply, Request, json_reply, serve
+from artifactory.wire import RefusalError, Reply, Request, json_reply, serve
 
 _LARGE = 10_000_000
 """Bytes from which Hugging Face takes no plain git file."""
@@ -53,9 +53,9 @@ class Project:
         return sha
 
 
-def _missing(code: str, message: str, commit: str | None = None) -> Refusal:
+def _missing(code: str, message: str, commit: str | None = None) -> RefusalError:
     headers = {"X-Error-Code": code, "X-Error-Message": message}
-    return Refusal(404, message, headers if commit is None else headers | {"X-Repo-Commit": commit})
+    return RefusalError(404, message, headers if commit is None else headers | {"X-Repo-Commit": commit})
 
 
 class HuggingFace:
@@ -82,7 +82,7 @@ class HuggingFace:
             if rest[length : length + 1] == ("resolve",) and len(rest) > length + 2:
                 project = self._project((repository, kind, "/".join(rest[:length])))
                 return self._resolve(request, project, rest[length + 1], "/".join(rest[length + 2 :]))
-        raise Refusal(404, "File not found.")
+        raise RefusalError(404, "File not found.")
 
     def _project(self, key: Key) -> Project:
         if key not in self.projects:
@@ -98,7 +98,7 @@ class HuggingFace:
         if word == ("paths-info",) and request.method == "POST":
             return self._paths_info(request, project, commit)
         if request.method not in ("GET", "HEAD"):
-            raise Refusal(405, "Method Not Allowed")
+            raise RefusalError(405, "Method Not Allowed")
         if word == ("tree",):
             return self._tree(request, project, commit, "/".join(rest[1:]))
         return self._describe(request, project, commit, name)
@@ -153,7 +153,7 @@ class HuggingFace:
 
     def _resolve(self, request: Request, project: Project, revision: str, name: str) -> Reply:
         if request.method not in ("GET", "HEAD"):
-            raise Refusal(405, "Method Not Allowed")
+            raise RefusalError(405, "Method Not Allowed")
         commit = project.find(revision)
         blob = project.commits[commit].get(name)
         if blob is None:

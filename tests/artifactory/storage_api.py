@@ -7,7 +7,7 @@ from typing import Any
 from artifactory.artifacts import Artifacts, Item, now
 from artifactory.generic import check_path, parse_properties, require
 from artifactory.tokens import Grant
-from artifactory.wire import Refusal, Reply, Request, json_reply
+from artifactory.wire import RefusalError, Reply, Request, json_reply
 
 
 class StorageApi:
@@ -31,7 +31,7 @@ class StorageApi:
                 if "list" in query:
                     return self._list(repository, path, query)
                 return self._info(repository, path)
-        raise Refusal(405, "Method Not Allowed")
+        raise RefusalError(405, "Method Not Allowed")
 
     def _uri(self, repository: str, path: str) -> str:
         return f"{self._url}/api/storage/{repository}" + (f"/{path}" if path else "")
@@ -41,7 +41,7 @@ class StorageApi:
 
     def _check_exists(self, repository: str, path: str) -> None:
         if path and self._item(repository, path) is None and not self._artifacts.below(repository, path):
-            raise Refusal(404, "Unable to find item")
+            raise RefusalError(404, "Unable to find item")
 
     def _info(self, repository: str, path: str) -> Reply:
         self._check_exists(repository, path)
@@ -61,7 +61,7 @@ class StorageApi:
         """File List: of a folder; flat unless ``deep=1``; folders only with ``listFolders=1``; sizes are numbers."""
         self._check_exists(repository, path)
         if self._item(repository, path) is not None:
-            raise Refusal(400, f"Expected a folder but found a file, at: {repository}:{path}")
+            raise RefusalError(400, f"Expected a folder but found a file, at: {repository}:{path}")
         deep, folders = query.get("deep") == "1", query.get("listFolders") == "1"
         files: list[dict[str, Any]] = []
         seen: set[str] = set()
@@ -90,7 +90,7 @@ class StorageApi:
         if wanted:
             found = {name: values for name, values in found.items() if name in wanted.split(",")}
         if not found:
-            raise Refusal(404, "No properties could be found.")
+            raise RefusalError(404, "No properties could be found.")
         return json_reply({"properties": found, "uri": self._uri(repository, path)})
 
     def _set(self, grant: Grant, repository: str, path: str, query: dict[str, str]) -> Reply:
@@ -119,10 +119,10 @@ class StorageApi:
         Taking from the source needs DELETE there; arriving needs DEPLOY, and DELETE where a file is replaced.
         """
         if request.method != "POST":
-            raise Refusal(405, "Method Not Allowed")
+            raise RefusalError(405, "Method Not Allowed")
         source, to = check_path(parts), request.query.get("to", "")
         if not to.startswith("/") or to.count("/") < 2:
-            raise Refusal(400, "Parameter 'to' must be /{targetRepoKey}/{targetFilePath}")
+            raise RefusalError(400, "Parameter 'to' must be /{targetRepoKey}/{targetFilePath}")
         target_repository, *rest = to.removeprefix("/").split("/")
         target = check_path(tuple(rest))
         if (target_repository, target) == (repository, source) or f"{target}/".startswith(f"{source}/"):
@@ -139,7 +139,9 @@ class StorageApi:
             if not grant.allows("deploy", target_repository):
                 return _failed(403, f"User doesn't have permissions to move '{source}'. Needs deploy permissions.")
             if replaced and not grant.allows("delete", target_repository):
-                return _failed(403, f"User doesn't have permissions to override '{replaced[0]}'. Needs delete permissions.")
+                return _failed(
+                    403, f"User doesn't have permissions to override '{replaced[0]}'. Needs delete permissions."
+                )
             if request.query.get("dry", "0") != "1":
                 for path, new in moved.items():
                     self._artifacts.put(target_repository, new, self._artifacts.items[repository].pop(path))

@@ -20,7 +20,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from artifactory.wire import Refusal, Reply, json_reply
+from artifactory.wire import RefusalError, Reply, json_reply
 
 PERMISSIONS = frozenset({"read", "annotate", "deploy", "delete", "manage"})
 _REALM = {"WWW-Authenticate": 'Basic realm="Artifactory Realm"'}
@@ -49,7 +49,7 @@ def _basic_password(credentials: str) -> str:
     try:
         return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
     except (binascii.Error, UnicodeDecodeError) as error:
-        raise Refusal(401, "Bad credentials", _REALM) from error
+        raise RefusalError(401, "Bad credentials", _REALM) from error
 
 
 class Tokens:
@@ -85,20 +85,20 @@ class Tokens:
         self._revoked.add(token)
 
     def grant(self, headers: Mapping[str, str]) -> Grant:
-        """Raises Refusal (401) for no token, one of another server, an expired or a revoked one."""
+        """Raises RefusalError (401) for no token, one of another server, an expired or a revoked one."""
         scheme, _, credentials = headers.get("authorization", "").partition(" ")
         token = credentials.strip() if scheme.lower() == "bearer" else headers.get("x-jfrog-art-api", "")
         if scheme.lower() == "basic":
             token = _basic_password(credentials.strip())
         if not token:
-            raise Refusal(401, "Authentication is required", _REALM)
+            raise RefusalError(401, "Authentication is required", _REALM)
         grant = self._grants.get(token)
         if grant is None:
-            raise Refusal(401, "Token failed verification: parse", _REALM)
+            raise RefusalError(401, "Token failed verification: parse", _REALM)
         if token in self._revoked:
-            raise Refusal(401, "Token failed verification: revoked", _REALM)
+            raise RefusalError(401, "Token failed verification: revoked", _REALM)
         if grant.expires is not None and grant.expires <= time.time():
-            raise Refusal(401, "Token failed verification: expired", _REALM)
+            raise RefusalError(401, "Token failed verification: expired", _REALM)
         return grant
 
     def describe(self, grant: Grant) -> Reply:

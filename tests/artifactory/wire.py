@@ -26,6 +26,7 @@ class Recorded:
         headers: names in lower case; everything the client sent, ``authorization`` too.
         status: of the reply; None while there is none.
         sent: bytes of the reply's body that went out.
+        received: bytes of the request's body that came in.
     """
 
     host: Host
@@ -34,13 +35,14 @@ class Recorded:
     headers: Mapping[str, str]
     status: int | None = None
     sent: int = 0
+    received: int = 0
 
 
-class Disconnected(Exception):
+class DisconnectedError(Exception):
     """The client, or a fault, ended the connection in the middle of a body."""
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """An error in the form that Artifactory documents (jfrog.com/help: JFrog REST APIs, Error Responses)."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
@@ -103,7 +105,7 @@ class Reply:
         headers = dict(self.headers)
         if not any(name.lower() == "content-length" for name in headers) and self.status not in (204, 304):
             headers["Content-Length"] = str(self.content.size)
-        reason = HTTPStatus(self.status).phrase if self.status in HTTPStatus else "Unknown"
+        reason = HTTPStatus(self.status).phrase
         lines = [f"HTTP/1.1 {self.status} {reason}", *(f"{name}: {value}" for name, value in headers.items())]
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
@@ -122,6 +124,7 @@ class Body:
         self._left = int(headers.get("content-length", "0"))
         self.limit: int | None = None
         """Bytes after which the connection breaks: a fault sets it."""
+        self.received = 0
 
     @property
     def finished(self) -> bool:
@@ -134,12 +137,13 @@ class Body:
         return self._left
 
     def chunks(self) -> Iterator[bytes]:
-        """Raises Disconnected when the client goes away before the end."""
+        """Raises DisconnectedError when the client goes away before the end."""
         for data in self._by_chunks() if self._chunked else self._by_length():
+            self.received += len(data)
             if self.limit is not None:
                 self.limit -= len(data)
                 if self.limit < 0:
-                    raise Disconnected
+                    raise DisconnectedError
             yield data
 
     def read(self) -> bytes:
@@ -149,7 +153,7 @@ class Body:
         while self._left:
             data = self._stream.read1(min(self._left, CHUNK))
             if not data:
-                raise Disconnected
+                raise DisconnectedError
             self._left -= len(data)
             yield data
 
@@ -157,7 +161,7 @@ class Body:
         while True:
             line = self._stream.readline(100).strip()
             if not line:
-                raise Disconnected
+                raise DisconnectedError
             self._left = int(line.partition(b";")[0], 16)
             last = self._left == 0
             yield from self._by_length()
@@ -205,6 +209,6 @@ def serve(request: Request, content: Content, etag: str, headers: Mapping[str, s
     start = int(first) if first else max(content.size - int(last), 0)
     stop = min(int(last) + 1, content.size) if first and last else content.size
     if start >= content.size or stop <= start:
-        return Refusal(416, "Requested range not satisfiable", {"Content-Range": f"bytes */{content.size}"}).reply
+        return RefusalError(416, "Requested range not satisfiable", {"Content-Range": f"bytes */{content.size}"}).reply
     headers = {**headers, "Content-Range": f"bytes {start}-{stop - 1}/{content.size}"}
     return Reply(206, headers, content.part(start, stop - start))

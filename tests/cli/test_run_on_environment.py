@@ -103,7 +103,7 @@ def test_what_an_environment_does_not_have(
 def test_a_budget_is_a_limit(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit(spec, team="support", resources={"nodes": 8, "pool": "l4x1", "max_hours": 720, "capacity": "on-demand"})
     said = call(capsys, "run", str(spec), "--on", "prod", "--dry-run", code=64)
-    assert "the budget of team support is 1,500 a month" in said
+    assert "the budget of team support is 1,500.00 a month" in said
     edit(spec, resources={"nodes": 1, "pool": "l4x1", "max_hours": 10})
     call(capsys, "run", str(spec), "--on", "prod", "--dry-run")
 

@@ -46,6 +46,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "no-such-node": {"pod": {"nodeSelector": {"tunery.dev/pool": "h100x8"}}},
     "nodes-full": {"requests": {"cpu": "5000"}},
     "account-missing": {"pod": {"serviceAccountName": "absent"}},
+    "not-in-quota": {"requests": {"example.com/fpga": "1"}, "limits": {"example.com/fpga": "1"}},
     "too-large": {"requests": {"memory": "900Gi"}},
     "queue-missing": {"queue": "absent"},
     "rights": {"kind": "ConfigMap"},

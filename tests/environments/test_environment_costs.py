@@ -91,7 +91,8 @@ def test_the_overview_names_the_source_and_date_of_every_price_in_it(contract: C
     assert "gke" in sources
     assert "dws" in sources
     assert all(source["date"] for source in sources.values())
-    assert found["identities"]["trainer"] == {"stages": ["train", "evaluate", "export"], "secrets": ["wandb-key"]}
+    trainer = found["identities"]["trainer"]
+    assert trainer == {"stages": ["prepare", "train", "evaluate", "export"], "secrets": ["wandb-key"]}
     assert found["costs"]["idle"]["month"]["expected"] == pytest.approx(
         730 * sum(line["hour"]["expected"] for line in found["costs"]["idle"]["lines"]), rel=1e-2
     )

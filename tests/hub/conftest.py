@@ -9,8 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from artifactory.server import FakeArtifactory
 
+from workloads.hub.artifactory import ArtifactoryHub
 from workloads.hub.directory import DirectoryHub
+from workloads.hub.tokens import TokenSource
+from workloads.hub.transport import Transport
 
 MakeFolder = Callable[[Mapping[str, bytes]], Path]
 _BOUNDARIES = ("chmod", "fchmod", "fsync", "replace")
@@ -103,3 +107,35 @@ def at_once() -> Callable[..., None]:
         assert [process.exitcode for process in processes] == [0] * len(actions)
 
     return run
+
+
+@pytest.fixture
+def artifactory() -> Iterator[FakeArtifactory]:
+    """An Artifactory on loopback with the repositories ``huggingface`` and ``published``."""
+    with FakeArtifactory() as server:
+        yield server
+
+
+@pytest.fixture
+def pauses() -> list[float]:
+    """The seconds that requests to Artifactory would have waited before another attempt."""
+    return []
+
+
+OpenArtifactory = Callable[..., ArtifactoryHub]
+
+
+@pytest.fixture
+def open_artifactory(pauses: list[float]) -> OpenArtifactory:
+    """Opens a hub in a fake Artifactory; it never sleeps, and takes half a second of silence for a stall."""
+
+    def opened(
+        server: FakeArtifactory, token: str | None = None, *, allow_pickle: bool = False, **environ: str
+    ) -> ArtifactoryHub:
+        given = {"TUNERY_ARTIFACTORY_TOKEN": server.token("read annotate deploy delete") if token is None else token}
+        transport = Transport(server.url, TokenSource(given), timeout=0.5, sleep=pauses.append)
+        return ArtifactoryHub(
+            server.url, "huggingface", "published", environ=environ, allow_pickle=allow_pickle, transport=transport
+        )
+
+    return opened

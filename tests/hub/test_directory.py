@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from workloads.errors import InputError
+from workloads.errors import InputError, TuneryError
 from workloads.hub import directory, open_hub
 from workloads.hub.directory import DirectoryHub
 from workloads.hub.interface import ModelReference
@@ -252,3 +252,14 @@ def test_open_hub_is_the_directory_that_the_environment_names(make_folder, tmp_p
     opened = open_hub({"TUNERY_HUB": str(tmp_path / "named")})
     opened.publish(make_folder(FILES), "model", lineage={})
     assert (tmp_path / "named" / "versions" / "model@v1.json").is_file()
+
+
+def test_one_file_is_read_where_it_lies_and_verified(hub, make_folder):
+    version = hub.publish(make_folder({"config.json": b"{}"}), "model", lineage={})
+    assert hub.read(version, "config.json") == b"{}"
+    assert hub.read(version, "absent.json") is None
+    blob = hub._blobs.path(hub.manifest(version).files[0].sha256)
+    blob.chmod(0o644)
+    blob.write_bytes(b"[]")
+    with pytest.raises(TuneryError, match="SHA-256"):
+        hub.read(version, "config.json")

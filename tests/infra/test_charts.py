@@ -125,6 +125,11 @@ def test_keda_and_argo_cd_see_only_the_teams_namespaces(environment: Read) -> No
     assert argo_cd["configs"]["clusterCredentials"]["in-cluster"]["namespaces"] == teams
 
 
+def test_kueue_admits_pods_that_ask_for_scratch_space(environment: Read) -> None:
+    """A ClusterQueue admits nothing that asks for a resource it has no quota of (seen with Kueue 0.17.1)."""
+    assert "ephemeral-storage" in kueue.configuration(environment("prod"))["resources"]["excludeResourcePrefixes"]
+
+
 def test_kueue_s_configuration_is_a_file_of_its_own_kind(environment: Read) -> None:
     prod = environment("prod")
     written = yaml.safe_load(VALUES["kueue"](prod)["managerConfig"]["controllerManagerConfigYaml"])

@@ -274,6 +274,9 @@ CASES: dict[str, Evidence] = {
     ),
     "queue-missing": queued(not_reserved("LocalQueue runs doesn't exist", "Inadmissible")),
     "queue-inactive": queued(not_reserved("ClusterQueue team-research is inactive", "Inadmissible")),
+    "not-in-quota": queued(
+        not_reserved("couldn't assign flavors to pod set main: resource ephemeral-storage unavailable in ClusterQueue")
+    ),
     "too-large": queued(
         not_reserved(
             "couldn't assign flavors to pod set w: insufficient quota for nvidia.com/gpu in flavor l4x1, previously "
@@ -397,9 +400,7 @@ CASES: dict[str, Evidence] = {
         progress={"step": 30, "max_steps": 500},
         log=("step 30",),
     ),
-    "bringing-inputs": seen(
-        job=job(), pods=(running(20),), history=(told("stage_finished", 90, stage="prepare"),)
-    ),
+    "bringing-inputs": seen(job=job(), pods=(running(20),), history=(told("stage_finished", 90, stage="prepare"),)),
     "running": seen(
         job=job(kind="JobSet", restarts=1),
         pods=(running(rank=0), running(name=f"{RUN}-t-w-0-1", rank=1)),

@@ -11,7 +11,7 @@ from workloads.stages.patience import ONCE
 from workloads.stages.stored_checkpoints import StoredCheckpoints
 from workloads.storage import manifest
 from workloads.storage.object_directory import DirectoryStore
-from workloads.training.checkpoints import list_checkpoints, newest_verified
+from workloads.training.checkpoints import Retention, list_checkpoints, newest_verified
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def paths(tmp_path: Path) -> RunPaths:
 @pytest.fixture
 def stored(tmp_path: Path, paths: RunPaths) -> StoredCheckpoints:
     store = DirectoryStore(tmp_path / "store")
-    return StoredCheckpoints(store, "run/checkpoints", EventLog(paths.events), keep=2, patience=ONCE)
+    return StoredCheckpoints(store, "run/checkpoints", EventLog(paths.events), Retention(2), patience=ONCE)
 
 
 def _save(paths: RunPaths, step: int, *, commit: bool = True) -> Path:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from workloads.runtime import RunPaths
-from workloads.training.arguments import inference_arguments, resumable, training_arguments
+from workloads.training.arguments import inference_arguments, kept_checkpoints, resumable, training_arguments
 
 PATHS = RunPaths(Path("runs/x"))
 BASE = Path("base")
@@ -34,8 +34,9 @@ def test_the_run_decides_where_things_lie_and_how_it_resumes() -> None:
 
 
 @pytest.mark.parametrize(("wanted", "kept"), [(1, 2), (2, 2), (5, 5), (None, 3)])
-def test_the_last_checkpoint_is_never_deleted_before_the_next_one_counts(wanted: int | None, kept: int) -> None:
-    assert training_arguments({"save_total_limit": wanted}, PATHS, BASE)["save_total_limit"] == kept
+def test_the_worker_removes_checkpoints_and_not_the_trainer(wanted: int | None, kept: int) -> None:
+    assert training_arguments({"save_total_limit": wanted}, PATHS, BASE)["save_total_limit"] is None
+    assert kept_checkpoints({"save_total_limit": wanted}) == kept
 
 
 def test_a_reward_adapter_is_named_twice_to_resume() -> None:

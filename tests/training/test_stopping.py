@@ -11,7 +11,9 @@ from workloads.events import EventLog, read_events
 from workloads.runtime import RunPaths
 from workloads.storage import manifest
 from workloads.training.callbacks import WorkerCallback
+from workloads.training.checkpoints import Retention
 from workloads.training.coordination import Alone
+from workloads.training.saving import Saver
 from workloads.training.signals import StopRequest, grace_seconds
 
 
@@ -40,9 +42,12 @@ class Training:
         self.stop = StopRequest()
         self.now = 0.0
         events = EventLog(self.paths.events)
-        self.callback = WorkerCallback(self.paths, events, self.stop, clock=lambda: self.now, **callback)
+        saver = Saver(events, Retention(3), clock=lambda: self.now)
+        self.callback = WorkerCallback(self.paths, events, self.stop, saver, clock=lambda: self.now, **callback)
         self.args: Any = SimpleNamespace(output_dir=str(self.paths.checkpoints))
-        self.state: Any = SimpleNamespace(global_step=0, max_steps=100, is_world_process_zero=True)
+        self.state: Any = SimpleNamespace(
+            global_step=0, max_steps=100, is_world_process_zero=True, best_model_checkpoint=None
+        )
 
     def step(self) -> Any:
         self.state.global_step += 1

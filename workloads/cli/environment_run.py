@@ -35,9 +35,11 @@ def planned(spec: Path, overrides: Sequence[str], environment: str) -> tuple[Run
     from workloads import platform
     from workloads.engines.cluster import cluster_run
     from workloads.engines.create import plan
+    from workloads.hub import use_hub_of
     from workloads.run_spec_loader import load_run_spec
 
     found = platform.load(environment)
+    use_hub_of(found)
     resolved = load_run_spec(spec, overrides)
     record = plan(resolved)
     return record, cluster_run(record, found)
@@ -114,10 +116,24 @@ def _check(cluster: Cluster, run: ClusterRun, *, quiet: bool) -> None:
     found = check(cluster, run)
     if found.problems:
         raise InputError(found.problems)
+    if run.team.budget is not None:
+        _check_budget(run)
     if found.unknown and not quiet:
         console(stderr=True).print(
             f"note: you may not read {', '.join(found.unknown)}, so they were not checked", style="yellow", markup=False
         )
+
+
+def _check_budget(run: ClusterRun) -> None:
+    """Counts what the team's runs of this month have cost, which a dry run does not: it asks nobody anything."""
+    from datetime import UTC, datetime
+
+    from workloads import prices
+    from workloads.engines.bills import spent
+    from workloads.engines.cluster_estimate import over_budget
+
+    if problems := over_budget(run, spent(run.team_name, run.platform, prices.load(), datetime.now(UTC))):
+        raise InputError(problems)
 
 
 def _show(remote: RemoteRun, submission: Submission) -> None:

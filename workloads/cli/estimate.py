@@ -85,8 +85,9 @@ def _model_config(resolved: ResolvedSpec, model: str | None) -> dict[str, Any]:
     if not isinstance(wanted, str) or not wanted:
         raise InputError.of("No base model is named.", "set model_name_or_path, or give --model", file=resolved.file)
     start = resolved.file if base else resolved.training.path
-    path = _in_folders([Path(wanted), start.parent / wanted]) or _in_hub(wanted, base.revision if base else None)
-    if path is None:
+    path = _in_folders([Path(wanted), start.parent / wanted])
+    content = path.read_bytes() if path else _in_hub(wanted, base.revision if base else None)
+    if content is None:
         raise InputError.of(
             f"The config.json of the base model {wanted!r} is neither in a folder here nor in the hub.",
             "give it with --model FOLDER or --model config.json (it is a small file beside the weights)",
@@ -94,11 +95,12 @@ def _model_config(resolved: ResolvedSpec, model: str | None) -> dict[str, Any]:
             key="model_name_or_path",
         )
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError.of(f"It is no readable JSON: {error}.", "name the model's config.json", file=path) from error
+        value = json.loads(content)
+    except ValueError as error:
+        fix = "name the model's config.json"
+        raise InputError.of(f"It is no readable JSON: {error}.", fix, file=path or wanted) from error
     if not isinstance(value, dict):
-        raise InputError.of("It holds no JSON object.", "name the model's config.json", file=path)
+        raise InputError.of("It holds no JSON object.", "name the model's config.json", file=path or wanted)
     return value
 
 
@@ -107,12 +109,10 @@ def _in_folders(places: Sequence[Path]) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _in_hub(name: str, revision: str | None) -> Path | None:
-    """The config.json of a model in the directory hub, read where it lies: no weights are copied for it."""
+def _in_hub(name: str, revision: str | None) -> bytes | None:
+    """The config.json of a model in the hub: no weights are brought for it."""
     from workloads.hub import open_hub
-    from workloads.hub.blobs import BlobStore
     from workloads.hub.interface import ModelReference
-    from workloads.runtime import hub_dir
 
     hub = open_hub()
     try:
@@ -120,8 +120,7 @@ def _in_hub(name: str, revision: str | None) -> Path | None:
         version = hub.resolve(ModelReference(reference.name, reference.selector or revision))
     except InputError:
         return None
-    entry = next((entry for entry in hub.manifest(version).files if entry.path == _MODEL_CONFIG), None)
-    return None if entry is None else BlobStore(hub_dir()).path(entry.sha256)
+    return hub.read(version, _MODEL_CONFIG)
 
 
 def _show(result: Estimate, standing: Sequence[Fit], possible: Sequence[Change]) -> None:

@@ -32,11 +32,13 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "sweep": ("sweep", "sweep", "Show the trials of a sweep, the best first."),
     "report": ("report", "report", "Write a run's report and print where it is."),
     "import": ("import_model", "import_model", "Add a model folder to the hub."),
+    "fetch": ("fetch", "fetch", "Bring a model from the hub, verified, and print where it is."),
     "models": ("models", "models", "List the models in the hub."),
     "verify": ("verify", "verify", "Recompute every digest of a model version."),
     "promote": ("promote", "promote", "Point an alias such as production at a model version."),
     "chat": ("chat", "chat", "Talk to a model in the terminal."),
     "serve": ("serve", "serve", "Serve a model over an OpenAI-compatible API."),
+    "hub": ("hub", "hub", "Check the way to Artifactory, or print it for other programs."),
     "env": ("env", "env", "Show, compare and check environments."),
 }
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from workloads.cli.output import console, print_json
+from workloads.cli.output import console, print_json, show_warnings
 
 
 def verify(
@@ -15,7 +15,8 @@ def verify(
 ) -> None:
     """Recompute every digest of a model version.
 
-    Reads every byte of the model, and its lineage. Ends with 70 when something is damaged, and lists all of it.
+    Reads every byte of the model, its lineage, and in Artifactory who signed where it came from: the public key is in
+    the file TUNERY_SIGNING_PUBLIC_KEY. Ends with 70 when something is wrong, and lists all of it.
 
     Example: tunery verify support-bot@production
     """
@@ -28,8 +29,9 @@ def verify(
     version = hub.resolve(ModelReference.parse(model))
     with byte_bar("verifying", version.size) as advance:
         problems = hub.verify(version, advance)
-    if problems:
-        raise TuneryError(problems)
+    if damaged := [problem for problem in problems if not problem.is_warning]:
+        raise TuneryError(damaged)
+    show_warnings(problems)
     files = len(hub.manifest(version).files)
     if as_json:
         print_json({"ok": True, "files": files, **version.as_dict()})

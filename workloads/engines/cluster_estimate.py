@@ -31,7 +31,7 @@ def base_gb(base: BaseModel) -> float:
 
 def problems(run: ClusterRun, record: RunRecord) -> list[Problem]:
     """Everything that stops the run, from its record and the environment's contract."""
-    return [*_quota(run), *_memory(run, record), *_budget(run)]
+    return [*_quota(run), *_memory(run, record), *over_budget(run)]
 
 
 def _quota(run: ClusterRun) -> Iterator[Problem]:
@@ -78,50 +78,35 @@ def _memory(run: ClusterRun, record: RunRecord) -> Iterator[Problem]:
     )
 
 
-def _budget(run: ClusterRun) -> Iterator[Problem]:
-    budget = run.team.budget
-    if budget is None:
-        return
+def over_budget(run: ClusterRun, spent: float = 0.0) -> list[Problem]:
+    """What the team's budget says against the run at its longest; ``spent`` is of this month, in the list's currency."""
+    if run.team.budget is None:
+        return []
     from workloads import prices
+    from workloads.accounting import budget
+    from workloads.accounting.forecast import forecast
+    from workloads.accounting.rates import rates
 
     listed = prices.load()
-    capacity = "on-demand" if run.spec.resources.capacity == "on-demand" else run.pool.capacity[0]
-    hour = listed.node_hour(run.pool, run.platform.region, capacity)
-    if hour is None:
-        return
-    hours = run.spec.resources.max_hours
-    cost = (hour * (hours * run.nodes)).expected
-    if cost > budget:
-        yield Problem(
-            f"The run may cost {cost:,.0f} {listed.currency} by its limit of {hours:g} hours; the budget of team "
-            f"{run.team_name} is {budget:,.0f} a month.",
-            "lower resources.max_hours or resources.nodes, or ask operations for a larger budget "
-            f"(teams.{run.team_name}.budget)",
-            file=f"environment {run.platform.environment}",
-            key="resources.max_hours",
-            code="preflight-budget",
-        )
+    found = forecast(rates(run.spec, run.platform, listed), run.spec.resources.max_hours)
+    if found is None:  # a machine that the list has no price for
+        return []
+    return budget.check(run.platform, run.team_name, spent, found.high, listed.currency)
 
 
 def _model_config(base: BaseModel) -> Mapping[str, Any] | None:
     """The base model's config.json, where it can be read without fetching the model."""
-    path = Path(base.folder, _MODEL_CONFIG) if base.folder is not None else _in_hub(base)
-    if path is None:
-        return None
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        content = Path(base.folder, _MODEL_CONFIG).read_bytes() if base.folder is not None else _in_hub(base)
+        value = None if content is None else json.loads(content)
     except (OSError, ValueError):
         return None  # the stages verify the model and say what is wrong with it
     return value if isinstance(value, dict) else None
 
 
-def _in_hub(base: BaseModel) -> Path | None:
+def _in_hub(base: BaseModel) -> bytes | None:
     from workloads.hub import open_hub
-    from workloads.hub.blobs import BlobStore
     from workloads.hub.interface import ModelReference
-    from workloads.runtime import hub_dir
 
     hub = open_hub()
-    version = hub.resolve(ModelReference.parse(str(base.reference)))
-    entry = next((each for each in hub.manifest(version).files if each.path == _MODEL_CONFIG), None)
-    return None if entry is None else BlobStore(hub_dir()).path(entry.sha256)
+    return hub.read(hub.resolve(ModelReference.parse(str(base.reference))), _MODEL_CONFIG)

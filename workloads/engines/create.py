@@ -12,6 +12,7 @@ from typing import Any
 from workloads.errors import InputError, Problem, UnavailableError
 from workloads.hub import open_hub
 from workloads.hub.interface import ModelReference
+from workloads.recovery import Recovery
 from workloads.run_record import FILE_KEYS, BaseModel, DatasetDigest, RunRecord, digest_of, run_id
 from workloads.run_spec_loader import ResolvedSpec
 from workloads.runtime import RunPaths
@@ -58,6 +59,8 @@ def plan(resolved: ResolvedSpec, *, now: datetime | None = None) -> RunRecord:
     # What a file says decides, not where it lies.
     learnt = {key: value for key, value in config.items() if key not in ("model_name_or_path", "media_dir")} | contents
     decided_by = {key: value for key, value in spec.items() if key not in ("training", "overrides", "base")}
+    if resolved.spec.recovery == Recovery():
+        del decided_by["recovery"]  # so that the runs of before this key keep their ids
     questions = resolved.spec.evaluation.questions
     questions_digest = manifest.sha256_file(resolved.file.parent / questions.file) if questions else None
     return RunRecord(

@@ -58,7 +58,11 @@ class DirectoryHub:
         with disk_errors(self.root, ENV_HUB):
             aliases = self._promotions.aliases()
             names = self._records.names()
-            return [_version(record, aliases) for name in names for record in self._records.of(name)]
+            return [
+                record.model_version(aliases.get(record.name, {}))
+                for name in names
+                for record in self._records.of(name)
+            ]
 
     def resolve(self, reference: ModelReference) -> ModelVersion:
         with disk_errors(self.root, ENV_HUB):
@@ -70,7 +74,7 @@ class DirectoryHub:
         wanted = aliases.get(reference.name, {}).get(wanted, wanted) if wanted else known[-1].version
         for record in known:
             if wanted in (record.version, record.digest[:40]):
-                return _version(record, aliases)
+                return record.model_version(aliases.get(record.name, {}))
         selectors = [record.version for record in known] + list(aliases.get(reference.name, {}))
         raise InputError.of(
             f"The hub has {reference.name!r}, but no version, alias or revision {reference.selector!r} of it.",
@@ -86,6 +90,15 @@ class DirectoryHub:
 
     def lineage(self, version: ModelVersion) -> dict[str, Any]:
         return self._record(version).lineage
+
+    def read(self, version: ModelVersion, path: str) -> bytes | None:
+        entry = next((each for each in self.manifest(version).files if each.path == path), None)
+        if entry is None:
+            return None
+        with disk_errors(self.root, ENV_HUB):
+            if (reason := self._blobs.damage(entry)) is not None:
+                raise TuneryError(self._damaged_blob(version, entry, reason))
+            return self._blobs.path(entry.sha256).read_bytes()
 
     def fetch(self, version: ModelVersion, destination: Path, on_bytes: Progress | None = None) -> Manifest:
         wanted = self.manifest(version)
@@ -150,7 +163,7 @@ class DirectoryHub:
                     record = self._existing(name, version, content) or self._add(name, version, content, lineage)
                     for alias in aliases:
                         self._point(record, alias)
-            return _version(record, self._promotions.aliases())
+            return record.model_version(self._promotions.aliases().get(record.name, {}))
 
     def _existing(self, name: str, version: str | None, content: Manifest) -> VersionRecord | None:
         known = self._records.of(name)
@@ -228,7 +241,7 @@ class DirectoryHub:
         record = self._record(version)
         with disk_errors(self.root, ENV_HUB), self._lock("index", _INDEX_LOCK_SECONDS):
             self._point(record, alias)
-            return _version(record, self._promotions.aliases())
+            return record.model_version(self._promotions.aliases().get(record.name, {}))
 
     def _point(self, record: VersionRecord, alias: str) -> None:
         if self._records.path(record.name, alias).exists():
@@ -265,17 +278,6 @@ class DirectoryHub:
     def _damaged_blob(self, version: ModelVersion, entry: FileEntry, reason: str) -> Problem:
         message = f"{entry.path} of {version.reference} {reason}."
         return Problem(message, _REPAIR, str(self._blobs.path(entry.sha256)), code="damaged")
-
-
-def _version(record: VersionRecord, aliases: dict[str, dict[str, str]]) -> ModelVersion:
-    return ModelVersion(
-        name=record.name,
-        version=record.version,
-        digest=record.digest,
-        aliases=tuple(sorted(a for a, target in aliases.get(record.name, {}).items() if target == record.version)),
-        created=record.created.isoformat(timespec="microseconds"),
-        size=record.manifest.size,
-    )
 
 
 def _now() -> datetime:

@@ -11,7 +11,8 @@ from workloads.errors import InputError, Problem
 from workloads.hub.folder import model_files
 from workloads.hub.interface import Hub, ModelVersion, Progress
 
-_PICKLE = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
+PICKLE = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
+"""Suffixes of files that may hold pickled objects, which run code when they are loaded."""
 _TOKENIZERS = {
     "sentencepiece.bpe.model",
     "spiece.model",
@@ -79,7 +80,7 @@ def _tokenizer(folder: Path, paths: Sequence[str]) -> Iterable[Problem]:
 
 def _weights(folder: Path, paths: Sequence[str], allow_pickle: bool) -> Iterable[Problem]:
     safe = [path for path in paths if path.endswith(".safetensors")]
-    pickled = [path for path in paths if PurePosixPath(path).suffix in _PICKLE]
+    pickled = [path for path in paths if PurePosixPath(path).suffix in PICKLE]
     if pickled and not allow_pickle:
         message = f"Pickle files can run any code on the machine that loads them: {', '.join(pickled)}."
         fix = "remove them, as the safetensors files hold the weights" if safe else "convert the weights to safetensors"

@@ -54,6 +54,11 @@ def check_alias(alias: str) -> None:
         )
 
 
+def is_revision(text: str) -> bool:
+    """Whether a selector is the 40-hex name of content."""
+    return _REVISION.fullmatch(text) is not None
+
+
 def check_new_version(version: str) -> None:
     """Raises InputError unless ``version`` can name a new version."""
     if not _SELECTOR.fullmatch(version) or ".." in version or _REVISION.fullmatch(version):
@@ -68,11 +73,13 @@ class ModelVersion:
     """One immutable version of a model in a hub.
 
     Attributes:
-        version: ``v1``, ``v2``, ... or the name it was published under.
-        digest: SHA-256 in hex of its manifest.
+        version: ``v1``, ``v2``, ... or the name it was published under; of a base model in a repository of the
+            Hugging Face kind, its commit.
+        digest: SHA-256 in hex of its manifest; with a ``commit``, of the list of what the server says of its files.
         aliases: movable names that point here now, sorted.
         created: when it was published, ISO 8601 in UTC.
         size: bytes of its files.
+        commit: 40 hex digits, when a commit is what names the content.
     """
 
     name: str
@@ -81,11 +88,12 @@ class ModelVersion:
     aliases: tuple[str, ...]
     created: str
     size: int
+    commit: str | None = None
 
     @property
     def revision(self) -> str:
         """The 40-hex name of the content that a run records."""
-        return self.digest[:40]
+        return self.commit or self.digest[:40]
 
     @property
     def reference(self) -> str:
@@ -125,6 +133,10 @@ class Hub(Protocol):
 
     def lineage(self, version: ModelVersion) -> dict[str, Any]:
         """Where it came from; empty for an imported base model."""
+        ...
+
+    def read(self, version: ModelVersion, path: str) -> bytes | None:
+        """The content of one small file, verified; None when the version has no such file."""
         ...
 
     def fetch(self, version: ModelVersion, destination: Path, on_bytes: Progress | None = None) -> Manifest:

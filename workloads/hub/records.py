@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from workloads.errors import Problem, TuneryError
+from workloads.hub.interface import ModelVersion
 from workloads.storage.atomic import write_json
 from workloads.storage.manifest import Manifest
 
@@ -40,6 +41,17 @@ class VersionRecord:
     @property
     def reference(self) -> str:
         return f"{self.name}@{self.version}"
+
+    def model_version(self, aliases: Mapping[str, str]) -> ModelVersion:
+        """The version that a hub shows, with those of its model's ``aliases`` (alias -> version) that mean it."""
+        return ModelVersion(
+            name=self.name,
+            version=self.version,
+            digest=self.digest,
+            aliases=tuple(sorted(alias for alias, target in aliases.items() if target == self.version)),
+            created=self.created.isoformat(timespec="microseconds"),
+            size=self.manifest.size,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form that :meth:`parse` reads."""

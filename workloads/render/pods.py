@@ -10,7 +10,9 @@ import math
 from typing import Any
 
 from workloads import runtime
+from workloads.hub import hub_environment
 from workloads.render.failure import CONTAINER
+from workloads.render.huggingface import huggingface_environment
 from workloads.render.run import CPU_POOL, ClusterRun
 from workloads.render.steps import STEPS, Step
 
@@ -79,6 +81,8 @@ def _container(
     }
     if run.platform.secrets_of(run.platform.stages[step.stage]) and local is None:
         environment[runtime.ENV_SECRETS] = runtime.POD_SECRETS
+    if runtime.ARTIFACTORY_SECRET in run.platform.secrets_of(run.platform.stages[step.stage]) and local is None:
+        environment |= hub_environment(run.platform) | huggingface_environment(run.platform)
     if run.spec.schedule is not None:
         environment[runtime.ENV_BUNDLE] = run.id
     if step.stage == "train":

@@ -6,7 +6,7 @@ import errno
 
 from workloads.errors import InputError, Problem, TuneryError, UnavailableError
 
-_LOG = "logs/worker.log in the run directory has the details"
+_LOG = "the details are in logs/worker.log in the run directory, or on an environment in `tunery logs`"
 
 
 def explain(error: Exception, stage: str) -> TuneryError:

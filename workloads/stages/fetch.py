@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from workloads.errors import InputError
+from workloads.hub.cache_room import hold
 from workloads.stages.context import RunContext
 from workloads.stages.runner import main
 from workloads.storage import manifest
+from workloads.storage.manifest import Manifest
 
 
 def run(context: RunContext) -> dict[str, Any]:
@@ -25,19 +27,34 @@ def run(context: RunContext) -> dict[str, Any]:
             )
         return {"folder": str(folder), "revision": base.revision}
     from workloads.hub import open_hub
-    from workloads.hub.cache import cached
+    from workloads.hub.cache import cached, cached_copy
     from workloads.hub.interface import ModelReference
     from workloads.runtime import cache_dir
 
-    hub = open_hub()
-    version = hub.resolve(ModelReference(ModelReference.parse(base.reference).name, base.revision))
-    folder = cached(hub, version, cache_dir())
-    return {"folder": str(folder.resolve()), "revision": version.revision}
+    copy = cached_copy(base.revision, cache_dir())
+    if copy is None:
+        hub = open_hub(allow_pickle=context.spec.base is not None and context.spec.base.allow_pickle)
+        version = hub.resolve(ModelReference(ModelReference.parse(base.reference).name, base.revision))
+        copy = cached(hub, version, cache_dir())
+    return outputs(str(copy.resolve()), base.revision, manifest.read(copy))
+
+
+def outputs(folder: str, revision: str, recorded: Manifest | None) -> dict[str, Any]:
+    """What the stage leaves: where the base model is, its digest, and what in it is code."""
+    files = () if recorded is None else recorded.files
+    return {
+        "folder": folder,
+        "revision": revision,
+        "digest": None if recorded is None else recorded.digest,
+        # What trust_remote_code would run; the revision pins it, and here it can be read.
+        "code": {each.path: each.sha256 for each in files if each.path.endswith(".py")},
+    }
 
 
 def intact(context: RunContext) -> bool:
     """Whether the folder is still there; the cache may have been cleared."""
     folder = Path(context.outputs("fetch")["folder"])
+    hold(folder)
     if context.record.base.reference is None:
         return folder.is_dir()
     return folder.is_dir() and not manifest.damage(folder, full=False)

@@ -18,8 +18,9 @@ from threading import Event, Thread
 from typing import Any, NoReturn
 
 from workloads.errors import ExitCode, InputError, Preempted, TuneryError, did_you_mean
+from workloads.hub.tokens import TokenSource
 from workloads.render.steps import STEPS, Step
-from workloads.runtime import OFFLINE
+from workloads.runtime import ENV_HF_ENDPOINT, OFFLINE
 from workloads.stages import fetch
 from workloads.stages.context import RunContext
 from workloads.stages.failures import explain
@@ -48,7 +49,7 @@ class BaseInStore:
         revision = context.record.base.revision
         if not self.stored.has_base(revision):
             self.stored.keep_base(Path(fetch.run(context)["folder"]), revision)
-        return {"folder": f"{self.stored.models.url}/{revision}", "revision": revision}
+        return fetch.outputs(f"{self.stored.models.url}/{revision}", revision, self.stored.base_manifest(revision))
 
     def intact(self, context: RunContext) -> bool:
         """Whether the models store still has all of it."""
@@ -178,11 +179,19 @@ def command(arguments: Sequence[str], environ: Mapping[str, str], stop: StopRequ
     return int(ExitCode.OK)
 
 
+def huggingface_token(environ: Mapping[str, str]) -> dict[str, str]:
+    """``HF_TOKEN`` from the mounted secret, for a pod whose ``HF_ENDPOINT`` is Artifactory; no manifest holds it."""
+    if not environ.get(ENV_HF_ENDPOINT):
+        return {}
+    token = TokenSource(environ).read()
+    return {} if token is None else {"HF_TOKEN": token.value}
+
+
 def main() -> NoReturn:
     """What Kubernetes starts."""
     stop = StopRequest()
     stop.install()
-    for name, value in OFFLINE.items():
+    for name, value in {**OFFLINE, **huggingface_token(os.environ)}.items():
         os.environ.setdefault(name, value)
     leave(command(sys.argv[1:], os.environ, stop))
 

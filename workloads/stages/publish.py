@@ -46,6 +46,8 @@ def lineage(context: RunContext) -> dict[str, Any]:
             "revision": record.base.revision,
             "reference": record.base.reference,
             "folder": record.base.folder,
+            "digest": context.outputs("fetch").get("digest"),
+            "code": context.outputs("fetch").get("code") or {},
         },
         "datasets": [{"name": each.name, "sha256": each.sha256} for each in record.datasets],
         "prepared_data_digest": context.outputs("prepare")["digest"],

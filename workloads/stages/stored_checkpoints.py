@@ -15,7 +15,7 @@ from workloads.storage import manifest
 from workloads.storage.manifest import MANIFEST_NAME
 from workloads.storage.objects import DamagedError, Store
 from workloads.storage.transfer import pull, push
-from workloads.training.checkpoints import list_checkpoints
+from workloads.training.checkpoints import Retention, list_checkpoints
 
 _WAIT_SECONDS = 60.0
 """How long a training stands still for a store that is away, before it goes on without this checkpoint."""
@@ -26,13 +26,13 @@ class StoredCheckpoints:
     """The checkpoints of a run under ``prefix`` of its store; called with each that is committed.
 
     Attributes:
-        keep: how many of the newest to keep.
+        retention: which of them stay.
     """
 
     store: Store
     prefix: str
     events: EventLog
-    keep: int
+    retention: Retention
     patience: Patience = field(default_factory=lambda: Patience(limit=_WAIT_SECONDS))
 
     def __call__(self, folder: Path, step: int) -> None:
@@ -86,5 +86,5 @@ class StoredCheckpoints:
         return here if here >= 0 else None
 
     def _retain(self) -> None:
-        for step in self.steps()[self.keep :]:
+        for step in self.retention.superfluous(self.steps()):
             self.store.delete(f"{self.prefix}/checkpoint-{step}")

@@ -16,9 +16,11 @@ from workloads.stages.context import RunContext
 from workloads.stages.runner import planned
 from workloads.stages.stored_checkpoints import StoredCheckpoints
 from workloads.storage.atomic import write_bytes
+from workloads.storage.manifest import Manifest
 from workloads.storage.objects import DamagedError, Store, open_store
 from workloads.storage.transfer import is_whole, pull, push, stored_manifest
 from workloads.training.arguments import kept_checkpoints, resumable
+from workloads.training.checkpoints import Retention
 from workloads.training.signals import StopRequest
 
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx"}
@@ -82,7 +84,8 @@ class StoredRun:
     def checkpoints(self, context: RunContext) -> StoredCheckpoints:
         """The run's checkpoints in the store."""
         prefix = f"{self.id}/{self.paths.checkpoints.name}"
-        return StoredCheckpoints(self.store, prefix, context.events, kept_checkpoints(context.config))
+        retention = Retention(kept_checkpoints(context.config), context.spec.recovery.keep_every)
+        return StoredCheckpoints(self.store, prefix, context.events, retention)
 
     def has(self, step: Step) -> bool:
         """Whether the store has a stage's marker and everything that it gives."""
@@ -108,6 +111,10 @@ class StoredRun:
     def keep_base(self, folder: Path, revision: str) -> None:
         """Puts a base model into the models store, where it never changes."""
         push(folder, self.models, revision, replace=False)
+
+    def base_manifest(self, revision: str) -> Manifest | None:
+        """The files of a base model in the models store."""
+        return stored_manifest(self.models, revision)
 
     def has_base(self, revision: str) -> bool:
         """Whether the models store has the whole base model."""
@@ -175,7 +182,9 @@ class StoredRun:
             return 0
         revision, folder = context.record.base.revision, context.base_model
         recorded = stored_manifest(self.models, revision)
-        if recorded is not None and recorded.digest[:40] != revision:
+        # A commit names content by the hub's word; what the fetch stage has verified is the digest.
+        digest = context.outputs("fetch").get("digest") if context.paths.marker("fetch").is_file() else None
+        if recorded is not None and (recorded.revision != revision or digest not in (None, recorded.digest)):
             fix = "remove that folder from the store; the fetch stage of a new run brings it again"
             where = f"{self.models.url}/{revision}"
             raise DamagedError(Problem("The base model is not the one of its name.", fix, where, code="damaged"))

@@ -25,8 +25,23 @@ def run(context: RunContext) -> dict[str, Any]:
     config = shared(context.config, resources.count * resources.nodes, world.size)
     place = (context.paths, context.base_model)
     if world.size > 1:
-        return launch.train(config, *place, context.stop, world, entry=_RANK, on_checkpoint=context.on_checkpoint)
-    return train(config, *place, context.events, context.stop, on_checkpoint=context.on_checkpoint)
+        return launch.train(
+            config,
+            *place,
+            context.stop,
+            world,
+            entry=_RANK,
+            on_checkpoint=context.on_checkpoint,
+            recovery=context.spec.recovery,
+        )
+    return train(
+        config,
+        *place,
+        context.events,
+        context.stop,
+        on_checkpoint=context.on_checkpoint,
+        recovery=context.spec.recovery,
+    )
 
 
 def intact(context: RunContext) -> bool:

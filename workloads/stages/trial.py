@@ -30,6 +30,7 @@ from workloads.sweep.results import TrialResult, spent
 from workloads.sweep.rungs import Rung
 from workloads.sweep.trials import Trial, open_trial, train_and_measure
 from workloads.training.arguments import kept_checkpoints
+from workloads.training.checkpoints import Retention
 from workloads.training.signals import StopRequest
 
 
@@ -53,7 +54,7 @@ class Work:
     def run(self) -> None:
         """Trains and measures, and leaves what came of it in the store, the result last."""
         events = EventLog(self.trial.paths.events)
-        keep = kept_checkpoints(self.trial.config)
+        keep = Retention(kept_checkpoints(self.trial.config))
         checkpoints = StoredCheckpoints(self.stored.store, f"{self.prefix}/checkpoints", events, keep)
         self.patience(lambda: self.stored.bring(STEPS["train"], self.context))
         self.patience(lambda: checkpoints.bring_newest(self.trial.paths))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,7 @@ from workloads.storage.atomic import fsync_directory, read_json, write_json
 
 MANIFEST_NAME = "tunery-manifest.json"
 _CHUNK = 1 << 20
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +32,14 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Every file of a folder, sorted by path."""
+    """Every file of a folder, sorted by path.
+
+    Attributes:
+        commit: 40 hex digits, when the files are those of a commit in a repository of models.
+    """
 
     files: tuple[FileEntry, ...]
+    commit: str | None = None
 
     @property
     def size(self) -> int:
@@ -45,9 +52,15 @@ class Manifest:
         lines = json.dumps([[f.path, f.size, f.sha256] for f in self.files], separators=(",", ":"))
         return hashlib.sha256(lines.encode()).hexdigest()
 
+    @property
+    def revision(self) -> str:
+        """The 40-hex name of the content: its commit, else the start of its digest."""
+        return self.commit or self.digest[:40]
+
     def as_dict(self) -> dict[str, Any]:
         """The JSON form that :func:`parse` reads."""
-        return {"files": [{"path": f.path, "size": f.size, "sha256": f.sha256} for f in self.files]}
+        commit = {} if self.commit is None else {"commit": self.commit}
+        return commit | {"files": [{"path": f.path, "size": f.size, "sha256": f.sha256} for f in self.files]}
 
     @classmethod
     def parse(cls, value: Any) -> Manifest:
@@ -60,7 +73,10 @@ class Manifest:
             path = PurePosixPath(entry.path)
             if path.is_absolute() or ".." in path.parts or not path.parts:
                 raise ValueError(f"the manifest names a path outside its folder: {entry.path!r}")
-        return cls(tuple(sorted(files, key=lambda f: f.path)))
+        commit = value.get("commit")
+        if commit is not None and not _COMMIT.fullmatch(str(commit)):
+            raise ValueError(f"the manifest names a commit that is none: {commit!r}")
+        return cls(tuple(sorted(files, key=lambda f: f.path)), commit)
 
 
 def sha256_file(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:

@@ -114,7 +114,16 @@ def train_and_measure(
 
     with _clean_process():
         events = EventLog(trial.paths.events)
-        result = train(trial.config, trial.paths, trial.base_model, events, stop, until, on_checkpoint)
+        result = train(
+            trial.config,
+            trial.paths,
+            trial.base_model,
+            events,
+            stop,
+            until,
+            on_checkpoint,
+            recovery=spec.recovery,
+        )
     with _clean_process():
         metrics = measure(trial, spec, trial.paths.root / result["folder"])
     return Measurement(int(result["steps"]), metrics)

@@ -32,8 +32,7 @@ OWNED_KEYS = (
 """Keys of a training config that a run sets itself."""
 
 _KEEP_CHECKPOINTS = 3
-# With one, the trainer deletes the old checkpoint before the new one's manifest exists.
-_MIN_CHECKPOINTS = 2
+_MIN_CHECKPOINTS = 2  # when the newest turns out to be damaged, there is one before it
 
 
 def training_arguments(
@@ -57,7 +56,7 @@ def training_arguments(
         "output_dir": str(paths.checkpoints),
         "overwrite_output_dir": False,
         "do_train": True,
-        "save_total_limit": kept_checkpoints(config),
+        "save_total_limit": None,  # the trainer would delete what counts before the new one does
         "report_to": arguments.get("report_to", "none"),
         "logging_steps": arguments.get("logging_steps", 5),
         "include_num_input_tokens_seen": arguments.get("include_num_input_tokens_seen", "non_padding"),

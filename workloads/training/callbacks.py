@@ -13,10 +13,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from workloads.errors import Preempted
 from workloads.events import EventLog
 from workloads.runtime import RunPaths
-from workloads.storage import manifest
 from workloads.storage.atomic import write_json
-from workloads.training.checkpoints import list_checkpoints
+from workloads.training.checkpoints import list_committed
 from workloads.training.coordination import Alone, Ranks
+from workloads.training.saving import Saver
 from workloads.training.signals import StopRequest, grace_seconds
 
 _SAFETY = 1.5
@@ -35,16 +35,15 @@ class WorkerCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
         paths: RunPaths,
         events: EventLog,
         stop: StopRequest,
+        saver: Saver,
         clock: Callable[[], float] = time.monotonic,
-        on_checkpoint: Callable[[Path, int], None] | None = None,
         ranks: Ranks | None = None,
         grace: float | None = None,
     ) -> None:
         """``grace`` is how many seconds are left after a stop was asked for; by default the environment says it."""
         self._ranks = Alone() if ranks is None else ranks
         self._grace = grace_seconds() if grace is None else grace
-        self._save_seconds = 0.0
-        self._on_checkpoint = on_checkpoint
+        self._saver = saver
         self._paths = paths
         self._events = events
         self._stop = stop
@@ -72,6 +71,7 @@ class WorkerCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
     ) -> TrainerControl:
         self.global_step = state.global_step
         self._step_ended = self._clock()
+        self._saver.check()
         age = self._ranks.longest(self._stop.age)
         if age is not None:
             if not self._ranks.decide(self._save_fits(age)):
@@ -85,17 +85,24 @@ class WorkerCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
 
         With no checkpoint yet there is nothing to lose by trying.
         """
-        if self._grace is None or not list_checkpoints(self._paths.checkpoints):
+        if self._grace is None or not (self._saver.committing or list_committed(self._paths.checkpoints)):
             return True
-        return age + self._save_seconds * _SAFETY < self._grace
+        return age + self._saver.seconds * _SAFETY < self._grace
+
+    def _left(self) -> float | None:
+        """Seconds of the grace that are left; None when nothing limits it."""
+        return None if self._grace is None else max(0.0, self._grace / _SAFETY - (self._stop.age or 0.0))
 
     def _without_save(self, state: TrainerState) -> Preempted:
-        saved = max((each.step for each in list_checkpoints(self._paths.checkpoints)), default=0)
+        saved = 0
         if self._ranks.first:
+            self._saver.settle(self._left())
+            saved = max((each.step for each in list_committed(self._paths.checkpoints)), default=0)
             self._events.append("preempted", step=saved, max_steps=state.max_steps, lost=state.global_step - saved)
+        self._ranks.decide(True)  # no rank leaves before rank 0
         return Preempted.of(
             f"The training was told to stop at step {state.global_step} of {state.max_steps}, with too little time for "
-            f"a save of {self._save_seconds:.1f} s.",
+            f"a save of {self._saver.seconds:.1f} s.",
             f"run it again: it continues from step {saved}; more frequent saves (save_steps) lose less",
         )
 
@@ -127,16 +134,14 @@ class WorkerCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         self._ranks.collect(folder)
         if self._ranks.first:
-            committed = manifest.commit(folder)
-            seconds = round(self._clock() - self._step_ended, 3)  # from the step's end, so the save itself is in it
-            self._events.append("checkpoint_saved", step=state.global_step, seconds=seconds, bytes=committed.size)
-            if self._on_checkpoint is not None:
-                self._on_checkpoint(folder, state.global_step)
-            self._save_seconds = max(self._save_seconds, self._clock() - self._step_ended)
-        stopping = self._ranks.longest(self._stop.age) is not None  # no rank leaves before rank 0 has committed
+            best = state.best_model_checkpoint
+            self._saver.begin(folder, state.global_step, self._step_ended, None if best is None else Path(best))
+        stopping = self._ranks.longest(self._stop.age) is not None
         if stopping and state.global_step < state.max_steps:
             if self._ranks.first:
+                self._saver.settle(self._left())
                 self._events.append("preempted", step=state.global_step, max_steps=state.max_steps)
+            self._ranks.decide(True)  # no rank leaves before rank 0 has committed
             # Leaving by an exception skips what LLaMA-Factory does after a training: it is not over.
             raise Preempted.of(
                 f"The training was told to stop and saved step {state.global_step} of {state.max_steps}.",

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import signal
 import socket
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from workloads.errors import ExitCode, InputError, Preempted, Problem, TuneryError, UnavailableError
+from workloads.recovery import Recovery
 from workloads.runtime import RunPaths
 from workloads.storage.atomic import read_json, write_json
 from workloads.training.world import World
@@ -40,6 +42,7 @@ class Job:
     root: Path
     base_model: Path
     config: dict[str, Any]
+    recovery: Recovery = field(default_factory=Recovery)
 
     @property
     def file(self) -> Path:
@@ -51,15 +54,17 @@ class Job:
 
     def write(self) -> None:
         """Writes it for the ranks."""
-        fields = asdict(self) | {name: str(getattr(self, name)) for name in ("folder", "root", "base_model")}
-        write_json(self.file, fields, durable=False)
+        places = {name: str(getattr(self, name)) for name in ("folder", "root", "base_model")}
+        fields = {"entry": self.entry, "world": asdict(self.world), "config": self.config}
+        write_json(self.file, places | fields | {"recovery": self.recovery.model_dump(mode="json")}, durable=False)
 
     @classmethod
     def read(cls, file: Path) -> Job:
         """What :meth:`write` wrote."""
         fields = read_json(file)
         places: dict[str, Any] = {name: Path(fields.pop(name)) for name in ("folder", "root", "base_model")}
-        return cls(world=World(**fields.pop("world")), **places, **fields)
+        recovery = Recovery.model_validate(fields.pop("recovery"))
+        return cls(world=World(**fields.pop("world")), recovery=recovery, **places, **fields)
 
     def log(self, rank: int) -> Path:
         """Where a rank's output goes."""
@@ -90,6 +95,14 @@ class Job:
         """The step of the newest checkpoint that was committed in this attempt."""
         value = read_json(self.folder / "saved.json")
         return None if value is None else int(value["step"])
+
+    def write_held(self, folders: Iterable[Path]) -> None:
+        """Says which checkpoints the launcher is reading."""
+        write_json(self.folder / "held.json", [str(folder) for folder in folders], durable=False)
+
+    def held(self) -> set[Path]:
+        """The checkpoints that the launcher is reading."""
+        return {Path(folder) for folder in read_json(self.folder / "held.json") or ()}
 
     def conclude(self, *, stopped: bool) -> dict[str, Any]:
         """What the results come to: the outputs of this node's first rank.

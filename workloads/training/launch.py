@@ -13,18 +13,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from workloads.recovery import Recovery
 from workloads.runtime import RunPaths
+from workloads.training.checkpoints import Retention
 from workloads.training.job import Job
+from workloads.training.saving import Handover, OnCheckpoint
 from workloads.training.signals import ENV_PARENT, StopRequest, grace_seconds
 from workloads.training.world import World
-
-OnCheckpoint = Callable[[Path, int], None]
 
 _POLL_SECONDS = 0.05
 _GRACE_SECONDS = 30.0
@@ -40,6 +39,7 @@ def train(
     *,
     entry: str,
     on_checkpoint: OnCheckpoint | None = None,
+    recovery: Recovery | None = None,
 ) -> dict[str, Any]:
     """Trains with this node's share of ``world``, from the newest checkpoint that verifies.
 
@@ -48,6 +48,7 @@ def train(
         entry: the module that runs a rank.
         on_checkpoint: called with the folder and step of a committed checkpoint, while the training goes on; of
             those that are committed meanwhile the newest is next.
+        recovery: what the run spec says of it.
 
     Returns:
         As of :func:`workloads.training.worker.train`; on a node that is not the first, only ``steps``.
@@ -60,7 +61,7 @@ def train(
     if world.port == 0:
         world = replace(world, port=_free_port())
     with tempfile.TemporaryDirectory(prefix="tunery-ranks-") as folder:
-        job = Job(Path(folder), entry, world, paths.root, base_model, config)
+        job = Job(Path(folder), entry, world, paths.root, base_model, config, recovery or Recovery())
         job.write()
         stop.deferred = True  # the ranks save
         try:
@@ -106,37 +107,33 @@ def _run(job: Job, stop: StopRequest, on_checkpoint: OnCheckpoint | None) -> Non
 
 
 class _Saved:
-    """Passes committed checkpoints on in a thread, so that neither the training nor a stop waits for an upload."""
+    """Passes committed checkpoints on, so that neither the training nor a stop waits for an upload."""
 
     def __init__(self, job: Job, on_checkpoint: OnCheckpoint | None) -> None:
         self._job = job
-        self._tell = on_checkpoint
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
-        self._under_way: Future[None] | None = None
+        retention = Retention(0, job.recovery.keep_every)
+        self._handover = None if on_checkpoint is None else Handover(on_checkpoint, retention)
         self._last = -1
+        self._held: set[Path] = set()
 
     def look(self) -> None:
-        """Passes on the newest checkpoint, unless the one before is still under way. Raises what that one raised."""
-        if self._tell is None or (self._under_way is not None and not self._under_way.done()):
+        """Passes on the newest checkpoint. Raises what passing on an earlier one raised."""
+        if self._handover is None:
             return
-        if self._under_way is not None:
-            self._under_way.result()
+        self._handover.check()
         step = self._job.saved_step()
         if step is not None and step != self._last:
             self._last = step
-            folder = self._job.paths.checkpoints / f"checkpoint-{step}"
-            self._under_way = self._thread.submit(self._tell, folder, step)
+            self._handover.put(self._job.paths.checkpoints / f"checkpoint-{step}", step)
+        if (held := self._handover.held) != self._held:
+            self._held = held
+            self._job.write_held(held)
 
     def end(self) -> None:
-        """Waits for the one that is under way, and passes on the last."""
-        try:
-            if self._under_way is not None:
-                self._under_way.result()
-            self.look()
-        finally:
-            self._thread.shutdown(wait=True)
-        if self._under_way is not None:
-            self._under_way.result()
+        """Waits for what is under way, and passes on the last."""
+        self.look()
+        if self._handover is not None:
+            self._handover.wait(None)
 
 
 def _stop_ranks(process: subprocess.Popen[bytes]) -> None:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from workloads.errors import ExitCode, Preempted, TuneryError
 from workloads.events import EventLog
+from workloads.runtime import ENV_STORE
 from workloads.training.coordination import Gang, lost_peer
 from workloads.training.job import KINDS, Job
 from workloads.training.preflight import join
@@ -31,7 +32,9 @@ def main(explain: Callable[[Exception, str], TuneryError]) -> NoReturn:
         explain: turns an unexpected exception into an error with an exit code.
     """
     job, rank = Job.read(Path(sys.argv[1])), int(os.environ["RANK"])
-    _log_to(job.log(rank))
+    log = None if os.environ.get(ENV_STORE) else job.log(rank)  # a pod's output is kept, and its disk is not
+    if log is not None:
+        _log_to(log)
     stop = StopRequest()
     stop.install()
     code = ExitCode.OK
@@ -48,16 +51,18 @@ def main(explain: Callable[[Exception, str], TuneryError]) -> NoReturn:
         traceback.print_exc()
         peer = None if isinstance(error, TuneryError) else lost_peer(error)
         failure = error if isinstance(error, TuneryError) else peer or explain(error, "train")
-        job.write_failure(_with_log(failure, rank), rank, peer_lost=peer is not None)
+        job.write_failure(_with_log(failure, log), rank, peer_lost=peer is not None)
         code = failure.exit_code
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # the interpreter's own end takes torch more than a second of a short grace
 
 
-def _with_log(failure: TuneryError, rank: int) -> TuneryError:
+def _with_log(failure: TuneryError, log: Path | None) -> TuneryError:
     """The same failure, which points at this rank's log instead of the launcher's."""
-    problems = [replace(each, fix=each.fix.replace("worker.log", f"rank-{rank}.log")) for each in failure.problems]
+    if log is None:
+        return failure
+    problems = [replace(each, fix=each.fix.replace("worker.log", log.name)) for each in failure.problems]
     return KINDS.get(failure.exit_code, TuneryError)(problems)
 
 
@@ -90,6 +95,8 @@ def _train(job: Job, rank: int, stop: StopRequest) -> dict[str, Any]:
         stop,
         on_checkpoint=lambda _folder, step: job.write_saved(step),
         ranks=ranks,
+        recovery=job.recovery,
+        held=job.held,
     )
 
 

@@ -7,20 +7,22 @@ So the worker chooses the checkpoint, and success means that the last step was r
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from workloads.errors import Problem, TuneryError
 from workloads.events import EventLog
+from workloads.recovery import Recovery
 from workloads.runtime import RunPaths
 from workloads.storage import manifest
-from workloads.training.arguments import resumable, training_arguments
-from workloads.training.checkpoints import Checkpoint, list_checkpoints, newest_verified
+from workloads.training.arguments import kept_checkpoints, resumable, training_arguments
+from workloads.training.checkpoints import Checkpoint, Retention, list_checkpoints, newest_verified
 from workloads.training.coordination import Alone, Ranks
+from workloads.training.saving import Held, OnCheckpoint, Saver
 from workloads.training.signals import StopRequest
 from workloads.training.world import refuse_other_world
 
+_SEE_LOG = "look at logs/worker.log in the run directory, or on an environment at `tunery logs`"
 _WEIGHTS = ("adapter_model.safetensors", "model.safetensors", "model.safetensors.index.json")
 
 
@@ -31,17 +33,22 @@ def train(
     events: EventLog,
     stop: StopRequest,
     until: int | None = None,
-    on_checkpoint: Callable[[Path, int], None] | None = None,
+    on_checkpoint: OnCheckpoint | None = None,
     ranks: Ranks | None = None,
+    recovery: Recovery | None = None,
+    held: Held = frozenset,
 ) -> dict[str, Any]:
     """Trains to the last step, from the newest checkpoint that verifies.
 
     Args:
         config: the training config after overrides.
         base_model: the folder of the base model.
-        on_checkpoint: called with the folder and step of each checkpoint, once it is committed.
+        on_checkpoint: called in the background with the folder and step of a committed checkpoint; of those that
+            are committed meanwhile the newest is next.
         until: pause after this step, with a committed checkpoint; the next call goes on from there.
         ranks: the processes that train together, of which this is one; alone when absent.
+        recovery: what the run spec says of it.
+        held: the checkpoints that another process needs now, and that stay for so long.
 
     Returns:
         ``steps``, ``digest`` of the weights and ``folder``, relative to the run directory: ``trained``, or of a
@@ -58,17 +65,25 @@ def train(
     ranks = Alone() if ranks is None else ranks
     found = _find_checkpoint(config, paths, events, ranks.size) if ranks.first else None
     resume_from = ranks.share(None if found is None else found.folder)
-    callback = WorkerCallback(paths, events, stop, on_checkpoint=on_checkpoint, ranks=ranks)
+    retention = Retention(kept_checkpoints(config), (recovery or Recovery()).keep_every)
+    saver = Saver(events, retention, on_checkpoint, held)
+    callback = WorkerCallback(paths, events, stop, saver, ranks=ranks)
     arguments = training_arguments(config, paths, base_model, resume_from)
     stop.deferred = True
+    paused = False
     try:
         run_exp(arguments, callbacks=[callback] if until is None else [callback, PauseCallback(until)])
+        saver.settle()
     except Paused:
+        saver.settle()
+        paused = True
+    finally:
+        saver.close()
+        stop.deferred = False
+    if paused:
         if stop.requested:
             stop.leave()
         return _paused(paths, callback.global_step)
-    finally:
-        stop.deferred = False
     _check_success(config, callback.finished, callback.global_step, callback.max_steps)
     if not ranks.first:
         return {"steps": callback.global_step}
@@ -88,6 +103,8 @@ def _find_checkpoint(config: dict[str, Any], paths: RunPaths, events: EventLog, 
         events.append("checkpoint_damaged", checkpoint=each.folder.name, reasons=list(each.reasons))
     if checkpoint is None and paths.checkpoints.exists():
         shutil.rmtree(paths.checkpoints)  # leftovers without a checkpoint, which LLaMA-Factory refuses to start on
+    if checkpoint is not None and checkpoint.completed:
+        events.append("checkpoint_completed", step=checkpoint.step, checkpoint=checkpoint.folder.name)
     if checkpoint is not None:
         refuse_other_world(checkpoint.folder, processes)
         _remove_unfinished_output(paths.checkpoints)
@@ -107,7 +124,7 @@ def _check_success(config: dict[str, Any], finished: bool, step: int, max_steps:
         raise TuneryError(
             Problem(
                 "LLaMA-Factory returned without training.",
-                "look at logs/worker.log in the run directory",
+                _SEE_LOG,
                 code="not-trained",
             )
         )
@@ -116,7 +133,7 @@ def _check_success(config: dict[str, Any], finished: bool, step: int, max_steps:
         raise TuneryError(
             Problem(
                 f"The trainer stopped at step {step} of {max_steps}.",
-                "look at logs/worker.log in the run directory, then run again: it continues from the last checkpoint",
+                f"{_SEE_LOG}; then run again: it continues from the last checkpoint",
                 code="not-finished",
             )
         )
@@ -142,7 +159,7 @@ def _collect(paths: RunPaths) -> str:
         raise TuneryError(
             Problem(
                 "The training ended without weights in its output folder.",
-                "look at logs/worker.log in the run directory",
+                _SEE_LOG,
                 file=str(paths.checkpoints),
                 code="no-weights",
             )

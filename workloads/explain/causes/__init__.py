@@ -49,6 +49,7 @@ CAUSES: tuple[Cause, ...] = (
     queue.queue_stopped,
     queue.queue_missing,
     queue.queue_inactive,
+    queue.not_in_quota,
     queue.too_large,
     queue.not_ready_in_time,
     queue.preempted_in_queue,

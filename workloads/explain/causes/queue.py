@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from workloads.explain.cause import Act, Found, cause, found
 from workloads.explain.evidence import Evidence
 from workloads.explain.objects import (
@@ -71,6 +73,21 @@ def queue_inactive(e: Evidence) -> Found | None:
 
 
 @cause(
+    "not-in-quota",
+    "The pods ask for a kind of resource that the team's quota does not know.",
+    Act.OPERATIONS,
+    "add the resource to the quota, or to resources.excludeResourcePrefixes of Kueue (infra/values/kueue.py), and "
+    "deploy; the run then starts by itself",
+)
+def not_in_quota(e: Evidence) -> Found | None:
+    said = _pending(e)
+    if "unavailable in ClusterQueue" not in said:
+        return None
+    resource = re.search(r"resource (\S+) unavailable in ClusterQueue", said)
+    return found(f"The quota {_quota_name(e)} does not know {resource[1] if resource else 'a resource'}.", _line(e))
+
+
+@cause(
     "too-large",
     "The run asks for more than the team can ever hold.",
     Act.DEVELOPER,
@@ -79,7 +96,7 @@ def queue_inactive(e: Evidence) -> Found | None:
 )
 def too_large(e: Evidence) -> Found | None:
     said = _pending(e)
-    if "maximum capacity" not in said and "unavailable in ClusterQueue" not in said:
+    if "maximum capacity" not in said:
         return None
     return found(f"{e.run} asks for more than {_quota_name(e)} can ever give: {said}", _line(e), *_quotas(e))
 

@@ -1,0 +1,294 @@
+"""``make bench-cluster``: what tunery, Argo and Kueue add on a real cluster, and a queue of 200 runs.
+
+The stages are played by a shell script in the same image as that of the hand-written Job, so that what is measured is
+the way to a worker, and not what the worker imports. A worker's first line is a file that it makes in a folder which
+the cluster's only node and this machine share.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.report import Row, report
+from tests.cluster.place import APPLY, SHELL_IMAGE, Place, opened, queue, run_kubectl
+from workloads import platform
+from workloads.engines import cluster_client as k8s
+from workloads.engines.cluster_login import open_cluster
+from workloads.render.run import ClusterRun
+from workloads.render.training import gpu_stage
+from workloads.run_spec import RunSpec
+
+RESULTS = Path(__file__).parent / "results" / "cluster.json"
+REPETITIONS = 9
+MOST_TIMES = 1.5
+RUNS = 200
+AT_ONCE = 5
+"""Of each team."""
+PRIORITIES = {"low": -100, "normal": 0, "high": 100}
+TEAMS = ("bench-a", "bench-b")
+_IMAGES = ("stager", "trainer", "server")
+_PATIENCE_SECONDS = 600.0
+_PLAYER = """#!/bin/sh
+# Plays one stage: $3 is the stage, $4 the run.
+mkdir -p "$TUNERY_STORE/$4"
+touch "$TUNERY_STORE/$4/$3"
+echo "the stage $3 works"
+"""
+
+
+def main() -> int:
+    """Prints the figures and writes them down; 1 when a goal is missed."""
+    rows = [*first_lines(), *queued_runs()]
+    return report(rows, RESULTS)
+
+
+def played(root: Path) -> dict[str, Any]:
+    """The contract's ``local`` for pods that run the script."""
+    player = root / "play"
+    player.write_text(_PLAYER)
+    player.chmod(0o755)
+    return {
+        "store": str(root / "store"),
+        "python": str(player),
+        "images": dict.fromkeys(_IMAGES, SHELL_IMAGE),
+        "mounts": [{"path": str(root), "read_only": False}],
+    }
+
+
+def until(reached: Callable[[], Any]) -> None:
+    """Waits for something to be true."""
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while not reached():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.005)
+
+
+# ---- from submit to a worker's first line
+
+
+def first_lines() -> Iterator[Row]:
+    """tunery against ``kubectl apply`` of a hand-written Job, in turn, on a cluster that has the image."""
+    tunery: list[float] = []
+    plain: list[float] = []
+    training: list[float] = []
+    with opened(run_kubectl, "bench", played) as place:
+        spec = prepared_spec(place)
+        for number in range(REPETITIONS + 1):
+            by_hand = hand_written(place, number)
+            with_tunery = submitted(place, spec, number)
+            if number:  # the first of each warms the caches up
+                plain.append(by_hand)
+                tunery.append(with_tunery[0])
+                training.append(with_tunery[1])
+    ours, theirs = median(tunery), median(plain)
+    goal = f"at most {MOST_TIMES} times a Job and kubectl apply"
+    yield Row("submit to a worker's first line", ours, theirs, "s", goal, ours <= MOST_TIMES * theirs)
+    goal = "for information: two stages were before it"
+    yield Row("submit to the training's first line", median(training), None, "s", goal, True)
+
+
+def prepared_spec(place: Place) -> Path:
+    """A spec whose base model and data are there."""
+    from workloads.demo.tiny_model import build_tiny_model
+
+    base = place.root / "tiny"
+    build_tiny_model(base)
+    place.tunery("import", str(base), "tiny")
+    rows = [{"instruction": f"{n}?", "input": "", "output": "!"} for n in range(32)]
+    (place.root / "numbers.json").write_text(json.dumps(rows))
+    (place.root / "dataset_info.json").write_text(json.dumps({"numbers": {"file_name": "numbers.json"}}))
+    training = {
+        "stage": "sft",
+        "do_train": True,
+        "finetuning_type": "lora",
+        "dataset": "numbers",
+        "dataset_dir": str(place.root),
+        "template": "qwen",
+        "cutoff_len": 64,
+        "output_dir": "saves/x",
+        "max_steps": 4,
+    }
+    spec = {"name": "bench", "training": training, "base": {"model": "tiny"}, "resources": {"pool": "cpu"}}
+    path = place.root / "bench.json"
+    path.write_text(json.dumps(spec))
+    return path
+
+
+def submitted(place: Place, spec: Path, number: int) -> tuple[float, float]:
+    """Seconds from the start of ``tunery run`` to the first line of the first stage, and of the training."""
+    started = time.monotonic()
+    with place.start("run", str(spec), f"seed={number}", "--on", "kit", "--json") as process:
+        until(lambda: list(place.store.glob("*/fetch")))
+        first = time.monotonic() - started
+        out, err = process.communicate()
+    if process.returncode:
+        raise RuntimeError(out + err)
+    run = json.loads(out)["id"]
+    until(lambda: (place.store / run / "train").exists())
+    training = time.monotonic() - started
+    until(lambda: place.get("workflow", run).get("status", {}).get("phase") == "Succeeded")
+    (place.store / run / "fetch").unlink()
+    return first, training
+
+
+def hand_written(place: Place, number: int) -> float:
+    """Seconds from the start of ``kubectl apply`` to the first line of a Job as one writes it by hand."""
+    name = f"plain-{number}"
+    line = place.store / name
+    container = {
+        "name": "main",
+        "image": SHELL_IMAGE,
+        "command": ["sh", "-c", f"touch {line}; echo it works"],
+        "volumeMounts": [{"name": "host", "mountPath": str(place.root)}],
+    }
+    volumes = [{"name": "host", "hostPath": {"path": str(place.root)}}]
+    pod = {"restartPolicy": "Never", "containers": [container], "volumes": volumes}
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": place.namespace},
+        "spec": {"template": {"spec": pod}},
+    }
+    file = place.root / f"{name}.json"
+    file.write_text(json.dumps(job))
+    started = time.monotonic()
+    done = run_kubectl("apply", "-f", str(file))
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    until(line.exists)
+    taken = time.monotonic() - started
+    until(lambda: place.get("job", name)["status"].get("succeeded"))
+    return taken
+
+
+# ---- 200 runs in the queue
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """When a run's quota was reserved (whole seconds), of which team and priority it is, and whether it succeeded."""
+
+    team: str
+    priority: str
+    at: float
+    succeeded: bool
+
+
+def queued_runs() -> Iterator[Row]:
+    """200 trainings of two teams and three priorities, sent while the queues are held, and then let go."""
+    with two_teams() as places:
+        jobs = [job_of(places[number % 2], number) for number in range(RUNS)]
+        cluster = open_cluster(platform.load("kit", places[0].root / "platform"), patience=60.0)
+        started = time.monotonic()
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda job: cluster.create(k8s.JOB, job), jobs))
+        sent = time.monotonic() - started
+        until(lambda: sum(len(workloads(place)) for place in places) == RUNS)
+        hold(places, policy="None")
+        started = time.monotonic()
+        until(lambda: all(ended(place) == RUNS // 2 for place in places))
+        taken = time.monotonic() - started
+        found = [each for place in places for each in admitted(place)]
+    lost = RUNS - sum(each.succeeded for each in found)
+    early = sum(out_of_order([each for each in found if each.team == team]) for team in TEAMS)
+    yield Row(f"{RUNS} runs sent", sent, None, "s", "for information", True)
+    yield Row(f"{RUNS} runs admitted and ended", taken, None, "s", f"none lost: {lost} lost", lost == 0)
+    yield Row("admitted before a run of higher priority", early, None, "runs", "none", early == 0)
+    most = uneven(found)
+    yield Row("one team ahead of the other", most, None, "runs", f"at most {2 * AT_ONCE}", most <= 2 * AT_ONCE)
+
+
+@contextmanager
+def two_teams() -> Iterator[list[Place]]:
+    """Two teams of one cohort with an equal share, whose queues are held."""
+    classes = [
+        {"apiVersion": k8s.PRIORITY.api, "kind": "WorkloadPriorityClass", "metadata": {"name": name}, "value": value}
+        for name, value in PRIORITIES.items()
+    ]
+    with ExitStack() as stack:
+        places = [stack.enter_context(opened(run_kubectl, team, played)) for team in TEAMS]
+        run_kubectl(*APPLY, objects=classes)
+        hold(places, policy="Hold")
+        yield places
+
+
+def hold(places: list[Place], policy: str) -> None:
+    """Holds the queues, or lets them go."""
+    objects = []
+    for place in places:
+        found = queue(place.team, cpus=f"{100 * AT_ONCE}m")
+        quota = next(each for each in found if each["kind"] == "ClusterQueue")
+        quota["spec"] |= {"cohortName": "bench", "stopPolicy": policy}
+        objects += found
+    done = run_kubectl(*APPLY, objects=objects)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+
+
+def job_of(place: Place, number: int) -> dict[str, Any]:
+    """The training of a run as tunery renders it, the runs of low priority first."""
+    priority = list(PRIORITIES)[number * len(PRIORITIES) // RUNS]
+    training = {"stage": "sft", "do_train": True, "dataset": "numbers", "template": "qwen", "output_dir": "saves/x"}
+    values = {"name": "queued", "training": training, "resources": {"pool": "cpu", "priority": priority}}
+    found = platform.load("kit", place.root / "platform")
+    images = found.local.images if found.local else {}
+    run = ClusterRun(f"queued-{number:010x}", RunSpec.model_validate(values), place.team, found, images)
+    return gpu_stage(run, "train", f"{run.id}-t")
+
+
+def workloads(place: Place) -> list[dict[str, Any]]:
+    """Kueue's objects of a team's runs."""
+    found: list[dict[str, Any]] = place.get("workloads")["items"]
+    return found
+
+
+def ended(place: Place) -> int:
+    """How many of a team's runs have ended."""
+    time.sleep(1.0)
+    return sum("completionTime" in each["status"] for each in place.get("jobs")["items"])
+
+
+def admitted(place: Place) -> Iterator[Admitted]:
+    """What became of each of a team's runs."""
+    ends = {each["metadata"]["uid"]: each["status"].get("succeeded") == 1 for each in place.get("jobs")["items"]}
+    for each in workloads(place):
+        reserved = next(c for c in each["status"]["conditions"] if c["type"] == "QuotaReserved")
+        at = datetime.fromisoformat(reserved["lastTransitionTime"]).timestamp()
+        owner = each["metadata"]["ownerReferences"][0]["uid"]
+        yield Admitted(place.team, each["spec"]["priorityClassRef"]["name"], at, ends[owner])
+
+
+def out_of_order(found: list[Admitted]) -> int:
+    """How many runs came before one of higher priority."""
+    latest = {name: max((each.at for each in found if each.priority == name), default=0.0) for name in PRIORITIES}
+    return sum(
+        any(each.at < latest[name] for name, value in PRIORITIES.items() if value > PRIORITIES[each.priority])
+        for each in found
+    )
+
+
+def uneven(found: list[Admitted]) -> int:
+    """By how many runs one team was ahead of the other, at most, while both had runs in the queue."""
+    moments = sorted({each.at for each in found})
+    last = min(max(each.at for each in found if each.team == team) for team in TEAMS)
+    counts = [
+        [sum(each.at <= moment for each in found if each.team == team) for team in TEAMS]
+        for moment in moments
+        if moment <= last
+    ]
+    return max(abs(one - other) for one, other in counts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

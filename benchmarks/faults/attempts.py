@@ -1,0 +1,109 @@
+"""One attempt at a training: a process forked from one that has imported the training stack already."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.faults.clock import CLOCK
+from benchmarks.faults.strikes import on_step
+
+_LIMIT_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How a process ended.
+
+    Attributes:
+        code: its exit code; of a signal its number, negative; None when it had to be ended from outside.
+        seconds: of wall time.
+        steps: whose gradients it computed, in order.
+    """
+
+    code: int | None
+    seconds: float
+    steps: tuple[int, ...] = ()
+
+    @property
+    def ended(self) -> str:
+        """The code in words."""
+        if self.code is None:
+            return "hung"
+        return signal.Signals(-self.code).name if self.code < 0 else str(self.code)
+
+
+class Forked:
+    """A forked process that works in ``folder``; what it prints goes to a log beside it."""
+
+    def __init__(
+        self,
+        work: Callable[[], int],
+        folder: Path,
+        strike: Callable[[Path], None] | None,
+        environ: Mapping[str, str],
+        name: str | None = None,
+    ) -> None:
+        self._steps = folder.with_name(f"{name or folder.name}.steps")
+        self._steps.write_text("")
+        self._log = folder.with_name(f"{folder.name}.log")
+        self._started = time.perf_counter()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._be(work, folder, strike, environ)
+
+    def _be(
+        self, work: Callable[[], int], folder: Path, strike: Callable[[Path], None] | None, environ: Mapping[str, str]
+    ) -> None:
+        code = 1
+        try:
+            os.setsid()
+            log = os.open(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            os.environ.update(environ)
+            steps = os.open(self._steps, os.O_WRONLY | os.O_APPEND)
+            if strike is not None:
+                strike(folder)
+
+            def note(step: int, loss: object) -> object:
+                os.write(steps, f"{step}\n".encode())
+                return loss
+
+            on_step(note)
+            code = work()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def wait(self, limit: float = _LIMIT_SECONDS) -> Attempt:
+        """Waits for its end, which is brought about after ``limit`` seconds."""
+        deadline = time.perf_counter() + limit
+        pause = CLOCK.sleep
+        while True:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            seconds = time.perf_counter() - self._started
+            if pid:
+                return Attempt(os.waitstatus_to_exitcode(status), seconds, self.steps())
+            if time.perf_counter() > deadline:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                return Attempt(None, seconds, self.steps())
+            pause(0.01)
+
+    def steps(self) -> tuple[int, ...]:
+        """The steps that it has computed so far."""
+        return tuple(int(line) for line in self._steps.read_text().split())
