@@ -70,15 +70,10 @@ class Forked:
             os.dup2(log, 1)
             os.dup2(log, 2)
             os.environ.update(environ)
-            steps = os.open(self._steps, os.O_WRONLY | os.O_APPEND)
             if strike is not None:
                 strike(folder)
 
-            def note(step: int, loss: object) -> object:
-                os.write(steps, f"{step}\n".encode())
-                return loss
-
-            on_step(note)
+            on_step(self._note)
             code = work()
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
@@ -89,8 +84,15 @@ class Forked:
             sys.stderr.flush()
             os._exit(code)
 
-    def wait(self, limit: float = _LIMIT_SECONDS) -> Attempt:
-        """Waits for its end, which is brought about after ``limit`` seconds."""
+    def _note(self, step: int, loss: object) -> object:
+        if os.environ.get("RANK", "0") == "0":
+            steps = os.open(self._steps, os.O_WRONLY | os.O_APPEND)
+            os.write(steps, f"{step}\n".encode())
+            os.close(steps)
+        return loss
+
+    def wait(self, limit: float = _LIMIT_SECONDS, look: Callable[[], None] = lambda: None) -> Attempt:
+        """Waits for its end, which is brought about after ``limit`` seconds, and calls ``look`` meanwhile."""
         deadline = time.perf_counter() + limit
         pause = CLOCK.sleep
         while True:
@@ -102,6 +104,7 @@ class Forked:
                 os.kill(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, 0)
                 return Attempt(None, seconds, self.steps())
+            look()
             pause(0.01)
 
     def steps(self) -> tuple[int, ...]:

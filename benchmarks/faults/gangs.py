@@ -1,8 +1,8 @@
-"""Two ranks on this machine, as real processes: torchrun under tunery's stage, and under llamafactory-cli."""
+"""Two ranks on this machine: torchrun under tunery's stage, and under llamafactory-cli."""
 
 from __future__ import annotations
 
-import json
+import ctypes
 import os
 import signal
 import socket
@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from benchmarks.faults.attempts import Attempt
+from benchmarks.faults import forking
+from benchmarks.faults.attempts import Attempt, Forked
 from benchmarks.faults.playing import Fault
 from benchmarks.faults.systems import Plain, System
+from workloads.errors import TuneryError
 from workloads.runtime import RunPaths
 
 STRUCK_AT = 6
@@ -28,7 +29,7 @@ BOUND = 1e-6
 """Sums over two ranks may be rounded in another order."""
 _MOST_ATTEMPTS = 4
 _LIMIT_SECONDS = 120.0
-_MARK = "TUNERY_FAULT_ROW"
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _BACKOFF_SECONDS = 1.0
 """A Job waits ten; whoever left orphans meets them all the same."""
 
@@ -36,26 +37,18 @@ Target = Callable[[psutil.Process], list[psutil.Process]]
 
 
 def parent(process: psutil.Process) -> list[psutil.Process]:
-    """What was started: the stage, or llamafactory-cli."""
+    """What was started: the stage, or llamafactory-cli; or the parent of either."""
     return [process]
 
 
 def launcher(process: psutil.Process) -> list[psutil.Process]:
-    """torchrun."""
-    return [each for each in process.children(recursive=True) if "torchrun" in " ".join(each.cmdline())][:1]
+    """torchrun, the only child."""
+    return process.children()
 
 
 def ranks(process: psutil.Process) -> list[psutil.Process]:
-    """All ranks, by number."""
-    found = {}
-    for each in process.children(recursive=True):
-        try:
-            number = each.environ().get("RANK")
-        except psutil.Error:
-            continue
-        if number is not None:
-            found[int(number)] = each
-    return [found[number] for number in sorted(found)]
+    """All ranks: the children of torchrun, in the order of their numbers."""
+    return sorted(process.children()[0].children(), key=lambda each: each.pid)
 
 
 def last_rank(process: psutil.Process) -> list[psutil.Process]:
@@ -69,69 +62,39 @@ class Launch:
 
     Attributes:
         processes: the number of ranks.
-        watched: below a parent that only waits: ``tunery run``, or a shell.
+        watched: below a parent that only waits: ``tunery run``, or a script.
     """
 
     processes: int = 2
     watched: bool = False
 
-    def start(self, system: System, folder: Path) -> subprocess.Popen[bytes]:
-        """Starts an attempt in a session of its own."""
-        programs = Path(sys.executable).parent
+    def start(self, system: System, folder: Path) -> Forked:
+        """Starts an attempt."""
         environ = {
-            **os.environ,
-            _MARK: folder.name,
-            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             "TUNERY_GRACE_SECONDS": "30",
             "ACCELERATE_TORCH_DEVICE": "cpu",  # or accelerate 1.11 names a device that plain torch does not know
             "GLOO_SOCKET_IFNAME": "lo",
+            "TUNERY_PROCESSES": str(self.processes),
         }
+        if isinstance(system, Plain) and self.processes > 1:
+            port = str(free_port())
+            environ |= {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": str(self.processes), "MASTER_PORT": port}
+        return Forked(lambda: self._work(system, folder), folder, None, environ)
+
+    def _work(self, system: System, folder: Path) -> int:
+        forking.install()
+        if not self.watched:
+            return system.work(folder)
         if isinstance(system, Plain):
-            command = [str(programs / "llamafactory-cli"), "train", str(folder / "train.yaml")]
-            if self.processes > 1:
-                port = str(free_port())
-                environ |= {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": str(self.processes), "MASTER_PORT": port}
-            if self.watched:
-                command = ["sh", "-c", '"$@"; exit $?', "sh", *command]
-        else:
-            environ |= {"TUNERY_PROCESSES": str(self.processes), "TUNERY_RUNS": str(folder.parent)}
-            command = [sys.executable, "-m", "workloads.stages.train", str(folder)]
-            if self.watched:
-                command = [str(programs / "tunery"), "run", "--resume", str(folder)]
-        with folder.with_name(f"{folder.name}.log").open("ab") as log:
-            return subprocess.Popen(command, stdout=log, stderr=log, env=environ, start_new_session=True)
+            command = [sys.executable, "-m", "llamafactory.cli", "train", str(folder / "train.yaml")]
+            return subprocess.run(command, check=False).returncode
+        from workloads.engines.local import Execution
 
-
-@dataclass
-class StepLog:
-    """The steps that a system logs, by attempt."""
-
-    system: System
-    folder: Path
-    _taken: int = 0
-
-    def new(self) -> list[int]:
-        """Those of this attempt so far."""
-        if isinstance(self.system, Plain):
-            lines = _json_lines(self.folder / "out" / "trainer_log.jsonl")
-            return [line["current_steps"] for line in lines if "loss" in line]
-        events = _json_lines(RunPaths(self.folder).events)
-        return [each["step"] for each in events if each["event"] == "log" and "loss" in each][self._taken :]
-
-    def take(self) -> tuple[int, ...]:
-        """Those of this attempt, which is over."""
-        found = tuple(self.new())
-        self._taken += len(found)
-        if isinstance(self.system, Plain):  # which itself deletes it at times, and at times goes on writing it
-            (self.folder / "out" / "trainer_log.jsonl").unlink(missing_ok=True)
-            self._taken = 0
-        return found
-
-
-def _json_lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        try:
+            Execution(RunPaths(folder)).wait(lambda _: None)
+        except TuneryError as error:
+            return int(error.exit_code)
+        return 0
 
 
 def free_port() -> int:
@@ -142,36 +105,32 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class ProcessStrike:
-    """A signal to some of the processes when step 6 was logged; plays a fault."""
+    """A signal to some of the processes when step 6 has its gradients; plays a fault."""
 
     target: Target | None
     number: signal.Signals = signal.SIGTERM
     launch: Launch = Launch()
 
     def __call__(self, system: System, folder: Path, fault: Fault) -> list[Attempt]:
-        log = StepLog(system, folder)
         attempts: list[Attempt] = []
-        with _no_orphans(folder.name):
+        with _no_orphans():
             while len(attempts) < _MOST_ATTEMPTS:
-                attempts.append(self._attempt(system, folder, log, strike=not attempts and self.target is not None))
+                attempts.append(self._attempt(system, folder, strike=not attempts))
                 if not system.restarts(attempts[-1].code):
                     break
                 time.sleep(_BACKOFF_SECONDS)
         return attempts
 
-    def _attempt(self, system: System, folder: Path, log: StepLog, *, strike: bool) -> Attempt:
-        started = time.perf_counter()
+    def _attempt(self, system: System, folder: Path, *, strike: bool) -> Attempt:
         process = self.launch.start(system, folder)
-        while (code := process.poll()) is None:
-            if time.perf_counter() - started > _LIMIT_SECONDS:
-                process.kill()
-                process.wait()
-                break
-            if strike and any(step >= STRUCK_AT for step in log.new()):
+
+        def look() -> None:
+            nonlocal strike
+            if strike and any(step >= STRUCK_AT for step in process.steps()):
                 strike = False
                 self._strike(psutil.Process(process.pid))
-            time.sleep(0.01)
-        return Attempt(code, time.perf_counter() - started, log.take())
+
+        return process.wait(_LIMIT_SECONDS, look)
 
     def _strike(self, process: psutil.Process) -> None:
         for each in self.target(process) if self.target is not None else ():
@@ -180,26 +139,27 @@ class ProcessStrike:
 
 
 @contextmanager
-def _no_orphans(name: str) -> Iterator[None]:
-    """Ends what a row leaves behind, so that it does not disturb the next one."""
+def _no_orphans() -> Iterator[None]:
+    """Adopts what a row leaves behind, and ends it, so that it does not disturb the next one."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     try:
         yield
     finally:
-        for each in psutil.process_iter():
-            try:
-                if each.environ().get(_MARK) == name:
-                    each.kill()
-            except psutil.Error:
-                continue
+        for each in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        with suppress(ChildProcessError):
+            while True:
+                os.waitpid(-1, 0)
 
 
 def _gang(what: str, target: Target, number: signal.Signals) -> Fault:
-    when, how = "in a step, two ranks", "from outside, when step 6 is logged"
+    when, how = "in a step, two ranks", "from outside, when step 6 has its gradients"
     return Fault(what, when, how, bound=BOUND, kind="gang", play=ProcessStrike(target, number))
 
 
 def _watched(number: signal.Signals) -> Fault:
-    how = "from outside, when step 6 is logged; the parent of plain is a shell"
+    how = "from outside, when step 6 has its gradients; the parent of plain is a script that waits"
     play = ProcessStrike(parent, number, Launch(1, watched=True))
     return Fault(f"{number.name} to the parent", "in a step", how, kind="watched", play=play)
 

@@ -8,8 +8,10 @@ import traceback
 
 import pytest
 from artifactory import hostile
+from artifactory.server import FakeArtifactory
 
 from workloads.errors import InputError, TuneryError, UnavailableError
+from workloads.hub.connections import Connections
 from workloads.hub.interface import ModelReference
 from workloads.storage import manifest
 
@@ -127,6 +129,25 @@ def test_a_redirect_to_a_stranger_does_not_take_the_token_along(artifactory, hub
     seen = [each for each in artifactory.requests if each.path == "/stranger"]
     assert seen
     assert all("authorization" not in each.headers for each in seen)
+
+
+def test_a_redirect_from_https_to_http_is_not_followed(open_artifactory, tmp_path, monkeypatch):
+    with FakeArtifactory(tls=True) as server:
+        monkeypatch.setenv("SSL_CERT_FILE", str(server.ca_file))
+        server.put_model("huggingface", NAME, FILES)
+        fetched(open_artifactory(server), tmp_path / "whole")
+        server.hostile(hostile.redirect("http://localhost:9/x"), path=FILE, methods=("GET",))
+        refused(open_artifactory(server), tmp_path / "m", "not encrypted")
+
+
+def test_a_proxy_of_the_machine_is_used_and_its_exceptions_are_kept(monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://me:word@proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "inside.example")
+    through = Connections(1.0).fresh("https://artifactory.example/x")
+    assert (through.host, through.port, through._tunnel_host) == ("proxy.example", 3128, "artifactory.example")
+    assert through._tunnel_headers["Proxy-Authorization"].startswith("Basic ")
+    direct = Connections(1.0).fresh("https://inside.example/x")
+    assert (direct.host, direct._tunnel_host) == ("inside.example", None)
 
 
 def test_redirects_in_a_circle_end(artifactory, hub, tmp_path):

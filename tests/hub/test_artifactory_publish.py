@@ -229,3 +229,14 @@ def test_a_record_that_is_damaged_is_told_and_not_passed_over(artifactory, hub, 
         hub.verify(version)
     with pytest.raises(TuneryError, match="damaged"):
         hub.models()
+
+
+def test_publishing_needs_no_permission_to_delete(artifactory, open_artifactory, folder, make_folder):
+    hub = open_artifactory(artifactory, artifactory.token("read annotate deploy"))
+    assert hub.publish(folder, NAME, lineage=LINEAGE, aliases=["candidate"]).version == "v1"
+    second = make_folder({**FILES, "config.json": b"{}"})
+    assert hub.publish(second, NAME, lineage=LINEAGE).version == "v2"
+    assert hub.publish(second, NAME, lineage=LINEAGE).version == "v2"
+    with pytest.raises(UnavailableError, match="403 Forbidden"):
+        hub.promote(resolved(hub, f"{NAME}@v2"), "candidate")
+    assert resolved(hub, f"{NAME}@candidate").version == "v1"

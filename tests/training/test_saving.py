@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from workloads.events import EventLog, read_events
 from workloads.storage import manifest
-from workloads.training import checkpoints, saving
+from workloads.training import checkpoints
 from workloads.training.checkpoints import Retention, list_checkpoints, newest_verified, seal
 from workloads.training.saving import Handover, Saver
 
@@ -91,7 +91,7 @@ def test_a_commit_that_fails_stops_the_training_at_its_next_step(
     def full(_: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saving.manifest, "commit", full)
+    monkeypatch.setattr(manifest, "commit", full)
     saver = make_saver()
     saver.begin(_write(tmp_path / "out", 5), 5, 0.0)
     saver.close()

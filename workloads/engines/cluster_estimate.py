@@ -79,7 +79,7 @@ def _memory(run: ClusterRun, record: RunRecord) -> Iterator[Problem]:
 
 
 def over_budget(run: ClusterRun, spent: float = 0.0) -> list[Problem]:
-    """What the team's budget says against the run at its longest; ``spent`` is of this month, in the list's currency."""
+    """What the team's budget says against the run at its longest; ``spent``: this month, in the currency of the list."""
     if run.team.budget is None:
         return []
     from workloads import prices

@@ -81,10 +81,6 @@ class HuggingFaceModels:
             created = described.get("lastModified")
             return Snapshot(name, commit, created if isinstance(created, str) else "", tuple(files))
 
-    def read(self, file: RemoteFile, limit: int) -> bytes:
-        """The content of a small file, which is not verified yet."""
-        return self.transport.call("GET", file.url, limit=limit).body
-
     def _file(self, name: str, commit: str, path: str, described: Mapping[str, Any]) -> RemoteFile:
         url = f"{self.url}/{file_path(name, commit, path)}"
         lfs = described.get("lfs")
