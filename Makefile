@@ -3,7 +3,7 @@ BIN := $(or $(TUNERY_VENV),.venv)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-cdktn test-terraform test-cluster check policy format goldens lock bench bench-infra faults bench-hub synth diff deploy destroy clean
+.PHONY: help setup demo test test-slow test-cdktn test-terraform test-cluster check policy format goldens lock bench bench-infra bench-cluster faults bench-hub synth diff deploy destroy clean
 
 help:  ## Show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,6 +57,9 @@ faults: setup  ## Play every fault on a training, on plain llamafactory-cli too,
 
 bench-infra: setup  ## Measure synthesis against plain imports of the bindings
 	$(BIN)/python -m benchmarks.synth
+
+bench-cluster: setup  ## Measure the way to a worker, and a queue of 200 runs, on a cluster as for test-cluster
+	@scripts/with_cluster.py $(BIN)/python -m benchmarks.cluster
 
 bench-hub: setup  ## Measure models through Artifactory against hf download and curl
 	$(BIN)/python -m benchmarks.hub

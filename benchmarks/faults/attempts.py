@@ -24,12 +24,10 @@ class Attempt:
     Attributes:
         code: its exit code; of a signal its number, negative; None when it had to be ended from outside.
         seconds: of wall time.
-        steps: whose gradients it computed, in order.
     """
 
     code: int | None
     seconds: float
-    steps: tuple[int, ...] = ()
 
     @property
     def ended(self) -> str:
@@ -51,7 +49,8 @@ class Forked:
         name: str | None = None,
     ) -> None:
         self._steps = folder.with_name(f"{name or folder.name}.steps")
-        self._steps.write_text("")
+        self._steps.touch()
+        self._begun = len(self._lines())
         self._log = folder.with_name(f"{folder.name}.log")
         self._started = time.perf_counter()
         sys.stdout.flush()
@@ -99,14 +98,23 @@ class Forked:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             seconds = time.perf_counter() - self._started
             if pid:
-                return Attempt(os.waitstatus_to_exitcode(status), seconds, self.steps())
+                return Attempt(os.waitstatus_to_exitcode(status), seconds)
             if time.perf_counter() > deadline:
                 os.kill(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, 0)
-                return Attempt(None, seconds, self.steps())
+                return Attempt(None, seconds)
             look()
             pause(0.01)
 
     def steps(self) -> tuple[int, ...]:
-        """The steps that it has computed so far."""
-        return tuple(int(line) for line in self._steps.read_text().split())
+        """The steps that were computed since its beginning, by it or by what an earlier attempt left behind."""
+        return tuple(self._lines()[self._begun :])
+
+    def _lines(self) -> list[int]:
+        return [int(line) for line in self._steps.read_text().split()]
+
+
+def all_steps(folder: Path) -> list[int]:
+    """The steps that all attempts in ``folder`` computed."""
+    files = sorted(folder.parent.glob(f"{folder.name}.*steps"))
+    return [int(line) for file in files for line in file.read_text().split()]

@@ -53,7 +53,8 @@ no hooks: Python announces each change of a file to an audit hook, which ends th
 and safetensors write by themselves are wrapped. *SIGKILL at every write boundary* first lists the boundaries of an
 undisturbed training, and then plays one attempt for each; its cells show the worst of them. Pods work with an emulator
 of Cloud Storage and begin with an empty disk; their waits pass {haste:.0f} times faster than real time. Seconds differ
-from run to run by some tenths, and more on a machine that does other things besides.
+from run to run by some tenths, and more on a machine that does other things besides. Where a parent is struck, its
+children live on as on any machine; in a pod they end with their container.
 """
 
 

@@ -142,15 +142,17 @@ class ProcessStrike:
 def _no_orphans() -> Iterator[None]:
     """Adopts what a row leaves behind, and ends it, so that it does not disturb the next one."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    others = set(psutil.Process().children())
     try:
         yield
     finally:
-        for each in psutil.Process().children(recursive=True):
+        orphans = [each for each in psutil.Process().children(recursive=True) if each not in others]
+        for each in orphans:
             with suppress(psutil.NoSuchProcess):
                 each.kill()
-        with suppress(ChildProcessError):
-            while True:
-                os.waitpid(-1, 0)
+        for each in orphans:
+            with suppress(ChildProcessError):
+                os.waitpid(each.pid, 0)
 
 
 def _gang(what: str, target: Target, number: signal.Signals) -> Fault:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.faults.attempts import Attempt, Forked
+from benchmarks.faults.attempts import Attempt, Forked, all_steps
 from benchmarks.faults.strikes import Strike
 from benchmarks.faults.systems import MAX_STEPS, SAVE_STEPS, System
 
@@ -109,7 +109,7 @@ def play(system: System, fault: Fault, folder: Path, reference: Reference) -> Ou
     system.begin(folder)
     attempts = (fault.play or restarting)(system, folder, fault)
     last = attempts[-1]
-    steps = [step for attempt in attempts for step in attempt.steps]
+    steps = all_steps(folder)
     success = last.code == 0
     result = system.result(folder) if success else None
     return Outcome(

@@ -84,6 +84,31 @@ def test_many_submitters_at_once_make_one_run(cluster: Cluster, api: Any, dev: P
     assert len({each.workflow["metadata"]["uid"] for each in done}) == 1
 
 
+def test_a_workflow_whose_template_argo_had_not_seen_is_made_again(cluster: Cluster, api: Any, dev: Platform) -> None:
+    statuses = [
+        {"phase": "Error", "message": 'workflowtemplates.argoproj.io "demo-0123456789" not found'},
+        {},
+        {"phase": "Running"},
+    ]
+
+    def time_passes(_: float) -> None:
+        if WORKFLOW in api.objects:
+            api.objects[WORKFLOW]["status"] = statuses.pop(0)
+
+    cluster.sleep = time_passes
+    done = engine.submit(cluster, a_run(dev), nothing)
+    assert (done.sent, statuses) == (Sent.STARTED, [])
+    assert done.workflow["status"] == {"phase": "Running"}
+    assert [method for method, path in api.asked if path.endswith("/workflows")] == ["POST", "POST"]
+
+
+def test_a_run_is_sent_while_argo_is_away(cluster: Cluster, api: Any, dev: Platform) -> None:
+    pauses: list[float] = []
+    cluster.sleep = pauses.append
+    assert engine.submit(cluster, a_run(dev), nothing).sent is Sent.STARTED
+    assert 1 < sum(pauses) < 5
+
+
 def test_an_upload_that_fails_leaves_nothing_on_the_cluster(cluster: Cluster, api: Any, dev: Platform) -> None:
     def fail() -> None:
         raise UnavailableError.of("the store is away", "wait")

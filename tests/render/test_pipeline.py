@@ -174,6 +174,27 @@ def test_steps_without_a_gpu_report_with_a_token_and_leave_in_time() -> None:
             assert job["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
 
 
+def test_argos_own_containers_wait_for_an_api_server_that_is_away() -> None:
+    template, _ = objects(a_run())
+    for each in template["spec"]["templates"]:
+        if "dag" in each:
+            continue
+        (container,) = json.loads(each["podSpecPatch"])["containers"]
+        assert container["name"] == ("main" if "resource" in each else "wait")
+        variables = {one["name"]: one["value"] for one in container["env"]}
+        assert int(variables["EXECUTOR_RETRY_BACKOFF_STEPS"]) > 10
+        for error in (
+            "dial tcp 10.96.0.1:443: connect: network is unreachable",
+            "dial tcp 10.96.0.1:443: connect: connection refused",
+            "read tcp 10.0.0.1:5->10.96.0.1:443: read: connection reset by peer",
+            "http2: client connection lost",
+            "net/http: TLS handshake timeout",
+            "unexpected EOF",
+        ):
+            assert re.search(variables["TRANSIENT_ERROR_PATTERN"], error)
+        assert not re.search(variables["TRANSIENT_ERROR_PATTERN"], 'jobs.batch "x" is forbidden: exceeded quota')
+
+
 def test_the_application_delivers_the_folder_and_brings_nothing_back() -> None:
     run = ClusterRun("demo-0123456789", a_run().spec, "research", PROD, LOCKED)
     found = application(run, GitSource("https://git.example.com/llm/deliver.git", "runs/demo", "main"))

@@ -12,12 +12,19 @@ from workloads.events import EventLog, read_events
 from workloads.runtime import RunPaths
 from workloads.stages.context import RunContext
 from workloads.stages.runner import run_stages
+from workloads.storage import manifest
 from workloads.training.signals import StopRequest
 from workloads.training.worker import train
 
 pytestmark = pytest.mark.training
 
-CONFIG = {"max_steps": 36, "save_steps": 10, "val_size": 0.0, "lr_scheduler_type": "cosine", "warmup_steps": 5}
+CONFIG: dict[str, Any] = {
+    "max_steps": 36,
+    "save_steps": 10,
+    "val_size": 0.0,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 5,
+}
 """64 rows in batches of 4: three epochs of 16 steps, the last one not whole."""
 CURVES = ("loss", "learning_rate", "grad_norm")
 
@@ -36,7 +43,7 @@ class StopsAt(EventLog):
 
 
 def _train(paths: RunPaths, *stops: int) -> str:
-    """Trains to the end, stopped on the way after these steps; the digest of the weights."""
+    """Trains to the end, stopped on the way after these steps; the weights' SHA-256."""
     context = RunContext.open(paths.root)
     run_stages(context, ["fetch", "prepare"])
     for step in stops:
@@ -46,7 +53,10 @@ def _train(paths: RunPaths, *stops: int) -> str:
             train(context.config, paths, context.base_model, events, stop)
     outputs = train(context.config, paths, context.base_model, context.events, StopRequest())
     assert outputs["steps"] == CONFIG["max_steps"]
-    return str(outputs["digest"])
+    recorded = manifest.read(paths.trained)
+    assert recorded is not None
+    [weights] = [each.sha256 for each in recorded.files if each.path.endswith(".safetensors")]
+    return weights
 
 
 def _curves(paths: RunPaths) -> dict[int, tuple[float, ...]]:
@@ -62,7 +72,7 @@ def _curves(paths: RunPaths) -> dict[int, tuple[float, ...]]:
         pytest.param({"finetuning_type": "full"}, (7, 23), marks=pytest.mark.slow),
         pytest.param({"finetuning_type": "freeze", "freeze_trainable_layers": 1}, (16,), marks=pytest.mark.slow),
         pytest.param(
-            {"gradient_accumulation_steps": 3, "per_device_train_batch_size": 2}, (11,), marks=pytest.mark.slow
+            {"gradient_accumulation_steps": 3, "per_device_train_batch_size": 2}, (12,), marks=pytest.mark.slow
         ),
         pytest.param({"packing": True, "cutoff_len": 32}, (9,), marks=pytest.mark.slow),
         pytest.param({"neftune_noise_alpha": 5}, (9,), marks=pytest.mark.slow),
@@ -76,13 +86,13 @@ def test_a_training_that_was_interrupted_ends_with_the_same_bits(
     config: dict[str, Any],
     stops: tuple[int, ...],
 ) -> None:
-    digests, curves = [], []
+    weights, curves = [], []
     for name, interruptions in (("whole", ()), ("interrupted", stops)):
         monkeypatch.setenv("TUNERY_RUNS", str(tmp_path / name))
         paths = make_run(CONFIG | config)
-        digests.append(_train(paths, *interruptions))
+        weights.append(_train(paths, *interruptions))
         curves.append(_curves(paths))
     resumed = [event["step"] for event in read_events(paths.events)[0] if event["event"] == "resumed"]
     assert resumed == list(stops)
     assert curves[0] == curves[1]
-    assert digests[0] == digests[1]
+    assert weights[0] == weights[1]

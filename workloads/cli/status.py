@@ -98,6 +98,8 @@ def show(found: RunStatus) -> None:
         out.print("training   " + "  ".join(parts), markup=False)
     hours = found.hours
     out.print(f"GPU-hours  {hours.useful:.3f} useful  {hours.lost:.3f} lost  {hours.waiting:.3f} waiting", markup=False)
+    if found.tally.words:
+        out.print(f"so far     {found.tally.words}", markup=False)
     for problem in found.problems:
         out.print(f"✗ {problem.get('message', '')}", style="red", markup=False)
         if problem.get("fix"):

@@ -28,6 +28,8 @@ from workloads.render.workflow import APPROVAL
 from workloads.run_record import RunRecord
 
 _GONE_SECONDS = 180.0
+_BEGIN_TRIES, _BEGIN_PAUSE = 15, 0.2
+"""How long Argo is watched beginning with a workflow; without an answer it is taken to be away, which is no error."""
 _CONFLICT = 409
 _SELF = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
@@ -99,12 +101,38 @@ def submit(cluster: Cluster, run: ClusterRun, upload: Callable[[], object]) -> S
 def _start(cluster: Cluster, workflow: dict[str, Any]) -> Submission:
     meta = workflow["metadata"]
     try:
-        return Submission(Sent.STARTED, cluster.create(k8s.WORKFLOW, workflow))
+        created = cluster.create(k8s.WORKFLOW, workflow)
     except RefusedError as answer:
         if answer.status != _CONFLICT:
             raise
-    there = cluster.find(k8s.WORKFLOW, meta["namespace"], meta["name"])
-    return Submission(Sent.ATTACHED, there or workflow)
+        there = cluster.find(k8s.WORKFLOW, meta["namespace"], meta["name"])
+        return Submission(Sent.ATTACHED, there or workflow)
+    return Submission(Sent.STARTED, _begun(cluster, workflow, created))
+
+
+def _begun(cluster: Cluster, workflow: dict[str, Any], created: dict[str, Any]) -> dict[str, Any]:
+    """The workflow once Argo has begun with it.
+
+    Argo looks for the template in a cache that may not have what was made a moment ago. The workflow then ends at
+    once, before any stage, and is made again.
+    """
+    namespace, name = created["metadata"]["namespace"], created["metadata"]["name"]
+    deleted = False
+    for _ in range(_BEGIN_TRIES):
+        found = cluster.find(k8s.WORKFLOW, namespace, name)
+        if found is None and not deleted:
+            return created
+        status = found.get("status", {}) if found else {}
+        said = str(status.get("message", ""))
+        if found is None:
+            created, deleted = cluster.create(k8s.WORKFLOW, workflow), False
+        elif status.get("phase") == "Error" and "workflowtemplates.argoproj.io" in said and "not found" in said:
+            cluster.delete(k8s.WORKFLOW, namespace, name, uid=found["metadata"]["uid"])
+            deleted = True
+        elif status.get("phase"):
+            return found
+        cluster.sleep(_BEGIN_PAUSE)
+    return created
 
 
 def cancel(cluster: Cluster, run: RemoteRun) -> str:

@@ -79,7 +79,7 @@ def _memory(run: ClusterRun, record: RunRecord) -> Iterator[Problem]:
 
 
 def over_budget(run: ClusterRun, spent: float = 0.0) -> list[Problem]:
-    """What the team's budget says against the run at its longest; ``spent``: this month, in the currency of the list."""
+    """What the team's budget says against the run at its longest; ``spent`` is this month's, in the list's currency."""
     if run.team.budget is None:
         return []
     from workloads import prices

@@ -6,13 +6,14 @@ the Workflow, when there is one, says what Kubernetes made of them, and knows of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from workloads.report.costs import Kind, read_costs
 from workloads.report.source import RunSource, mapping, number, read_run, text
+from workloads.report.tally import Tally, read_tally
 from workloads.report.timeline import Outcome, read_timeline
 from workloads.storage.atomic import read_json
 
@@ -87,6 +88,7 @@ class RunStatus:
     hours: Hours
     problems: tuple[dict[str, Any], ...]
     note: str = ""
+    tally: Tally = field(default_factory=Tally)
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -98,6 +100,7 @@ class RunStatus:
             "stages": [stage.as_dict() for stage in self.stages],
             **{key: self.progress.get(key) for key in keys},
             "gpu_hours": self.hours.as_dict(),
+            "training": self.tally.as_dict(),
             "problems": list(self.problems),
             "note": self.note,
         }
@@ -151,6 +154,7 @@ def read_status(
         hours=_hours(source, nodes, now),
         problems=_problems(source),
         note=_note(workflow, stages),
+        tally=read_tally(source.events),
     )
 
 

@@ -27,6 +27,14 @@ _POD_KEYS = ("volumes", "nodeSelector", "tolerations", "securityContext")
 _PATCHED = ("terminationGracePeriodSeconds", "enableServiceLinks")
 """What a PodSpec has beyond them."""
 
+_PATIENCE = {
+    # Errors that pass by themselves: Argo's own list lacks some of those that an API server causes by being away.
+    "TRANSIENT_ERROR_PATTERN": "dial tcp|unreachable|connection (refused|reset|lost)|timeout|EOF",
+    "EXECUTOR_RETRY_BACKOFF_STEPS": "12",  # five minutes in all, instead of 16 seconds
+}
+"""Variables of Argo's executor. Without them a step ends with 64, as an error of ours would not, when the API server
+is away for some seconds; and the workflow then waits for its report without end."""
+
 _KEEP = {"secondsAfterCompletion": 7 * 24 * 3600}
 _EXTRA_HOURS = 72.0
 """What a workflow may take beyond its training: waiting for quota, the other stages, and a person's approval."""
@@ -88,20 +96,26 @@ def _template(run: ClusterRun, stage: str) -> dict[str, Any]:
         "name": stage,
         "metadata": {"labels": run.labels(stage)},
         "serviceAccountName": pod["serviceAccountName"],
-        "podSpecPatch": _patch(**{key: pod[key] for key in _PATCHED if key in pod}),
+        "podSpecPatch": _patch("wait", **{key: pod[key] for key in _PATCHED if key in pod}),
         "retryStrategy": failure.step_retry(),
         "container": {key: value for key, value in container.items() if key != "name"},
         **moved,
     }
 
 
-def _patch(**keys: Any) -> str:
+def _patch(executor: str | None = None, **keys: Any) -> str:
     """What Argo's templates have no keys for, as JSON that Argo merges into the PodSpec.
+
+    Args:
+        executor: the container that is Argo's own: ``wait`` beside a stage, ``main`` where Argo itself works.
 
     Its sidecar reports each step as the step's own account, whose role allows just that. The accounts mount no token
     by themselves, and Argo 4.0 passes ``automountServiceAccountToken`` on only when it is false; an account of the
     sidecar's own would need a Secret with a token that never expires.
     """
+    if executor is not None:
+        variables = [{"name": name, "value": value} for name, value in _PATIENCE.items()]
+        keys["containers"] = [{"name": executor, "env": variables}]
     return json.dumps({"automountServiceAccountToken": True, **keys})
 
 
@@ -116,6 +130,7 @@ def _resource(run: ClusterRun, stage: str) -> dict[str, Any]:
         "name": stage,
         "metadata": {"labels": run.labels(stage)},
         "serviceAccountName": EXECUTOR,
+        "podSpecPatch": _patch("main"),
         "resource": {
             "action": "create",
             "setOwnerReference": True,

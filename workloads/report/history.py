@@ -68,7 +68,24 @@ def _row(event: Event, after: str, furthest: float) -> Happening | None:
             facts += [f"in {duration(seconds)}"] if seconds is not None else []
             return Happening(after, "save", f"Checkpoint at step {step}", " ".join(facts))
         case "preempted":
-            return Happening(after, "stop", f"Stopped at step {step}", "it was told to stop and saved first")
+            lost = number(event.fields.get("lost"))
+            words = (
+                "it was told to stop and saved first" if not lost else f"too late for a save: {figure(lost)} steps lost"
+            )
+            return Happening(after, "stop", f"Stopped at step {step}", words)
+        case "rolled_back":
+            left = number(event.fields.get("left_at"))
+            words = f"{text(event.fields.get('reason'))}; the batches up to step {figure(left or 0.0)} are left out"
+            return Happening(after, "bad", f"Back to step {step}", words)
+        case "stalled":
+            waited = duration(number(event.fields.get("seconds")) or 0.0)
+            words = f"nothing happened for {waited}; see {text(event.fields.get('stacks'))}"
+            return Happening(after, "bad", f"Hung after step {step}", words)
+        case "checkpoint_completed":
+            return Happening(after, "go", f"Checkpoint at step {step} completed", "its process was killed too early")
+        case "checkpoint_not_stored":
+            words = text(event.fields.get("reason"))
+            return Happening(after, "bad", f"Checkpoint at step {step} not uploaded", words)
         case "resumed":
             again = max(0.0, furthest - (event.step or 0.0))
             steps = f"{figure(again)} step{'s' if again != 1 else ''}" if again else "nothing"

@@ -22,6 +22,7 @@ from workloads.report.history import read_history, steps_of
 from workloads.report.lineage import read_lineage, read_versions
 from workloads.report.source import RunSource, read_run, text
 from workloads.report.sweep import read_sweep, training_of
+from workloads.report.tally import read_tally
 from workloads.report.timeline import read_state, read_timeline
 from workloads.storage.atomic import write_bytes
 
@@ -91,6 +92,7 @@ def _content(source: RunSource) -> dict[str, Any]:
         "evaluation": evaluation,
         "history": read_history(source, timeline),
         "costs": read_costs(source, timeline),
+        "tally": read_tally(training.events),
         "Kind": Kind,
         "lineage": read_lineage(source),
         "versions": read_versions(source),

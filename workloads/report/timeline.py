@@ -120,6 +120,9 @@ def _spans(events: Sequence[Event]) -> list[Span]:
         elif event.kind in endings and stage is not None:
             spans.append(Span(stage, started, event.time, endings[event.kind]))
             stage = None
+        elif event.kind == "rolled_back" and stage is not None:  # the same process begins another attempt
+            spans.append(Span(stage, started, event.time, Outcome.FAILED))
+            started = event.time
         last = event.time
     if stage is not None:
         spans.append(Span(stage, started, last, Outcome.OPEN))

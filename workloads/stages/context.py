@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workloads.errors import InputError
+from workloads.errors import InputError, TuneryError
 from workloads.events import EventLog
 from workloads.run_record import RunRecord
 from workloads.runtime import RunPaths
@@ -28,6 +28,7 @@ class RunContext:
     Attributes:
         base_folder: where the base model is on this machine, when the fetch stage worked on another one.
         on_checkpoint: called by the training when a checkpoint is committed.
+        last_words: called before the process of a training that hangs ends itself.
     """
 
     paths: RunPaths
@@ -37,6 +38,7 @@ class RunContext:
     stop: StopRequest
     base_folder: Path | None = None
     on_checkpoint: OnCheckpoint | None = None
+    last_words: Callable[[TuneryError], None] | None = None
 
     @classmethod
     def open(cls, run_dir: Path, stop: StopRequest | None = None) -> RunContext:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from workloads.errors import InputError, Problem, TuneryError, UnavailableError
+from workloads.training.memory import is_out_of_memory
 
 _LOG = "the details are in logs/worker.log in the run directory, or on an environment in `tunery logs`"
 
@@ -22,9 +23,9 @@ def explain(error: Exception, stage: str) -> TuneryError:
         return UnavailableError.of(
             f"{stage} may not write: {first_line}", "make the folder writable for you, then run again with --resume"
         )
-    if type(error).__name__ == "OutOfMemoryError" or "out of memory" in text.lower():
+    if is_out_of_memory(error):
         return InputError.of(
-            f"The accelerator's memory was too small in {stage}.",
+            f"Memory was too small in {stage}: {first_line}",
             "see `tunery estimate` for what each part needs; lower per_device_train_batch_size (and raise "
             "gradient_accumulation_steps), lower cutoff_len, or set quantization_bit: 4",
         )
@@ -32,10 +33,6 @@ def explain(error: Exception, stage: str) -> TuneryError:
         return InputError.of(
             "LLaMA-Factory 0.9.5 cannot save a reward model whose embeddings are tied, trained in full or by freezing.",
             "set finetuning_type: lora, or use a base model with tie_word_embeddings: false",
-        )
-    if isinstance(error, MemoryError):
-        return UnavailableError.of(
-            f"This machine's memory was too small in {stage}.", "close other programs or use a machine with more"
         )
     if _passed_through(error, "llamafactory.hparams", "transformers.hf_argparser"):
         return InputError.of(

@@ -79,7 +79,12 @@ class StoredRun:
             self._bring_file(name, self.store.read(each.key))
         context = RunContext.open(self.paths.root, stop)
         folder = self.cache / "models" / context.record.base.revision
-        return replace(context, base_folder=folder, on_checkpoint=self.checkpoints(context))
+        return replace(
+            context,
+            base_folder=folder,
+            on_checkpoint=self.checkpoints(context),
+            last_words=lambda _: self.send_news(),
+        )
 
     def checkpoints(self, context: RunContext) -> StoredCheckpoints:
         """The run's checkpoints in the store."""

@@ -41,6 +41,7 @@ def run(context: RunContext) -> dict[str, Any]:
         context.stop,
         on_checkpoint=context.on_checkpoint,
         recovery=context.spec.recovery,
+        last_words=context.last_words,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from workloads.run_spec import RunSpec, Scalar
 from workloads.runtime import RunPaths
 from workloads.storage.atomic import write_text
 from workloads.sweep.results import Measurement
+from workloads.training.process import forget_training
 from workloads.training.signals import StopRequest
 
 _ASKED = ("exact_match", "rouge1", "rougeL")
@@ -147,18 +147,10 @@ def measure(trial: Trial, spec: RunSpec, weights: Path) -> dict[str, float]:
 
 @contextmanager
 def _clean_process() -> Iterator[None]:
-    """Leaves nothing of one training to the next: accelerate keeps state in its classes, and models stay in cycles."""
-    import torch
-    from accelerate.state import AcceleratorState, GradientState  # type: ignore[import-untyped]
-
     try:
         yield
     finally:
-        GradientState._reset_state()
-        AcceleratorState._reset_state()
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        forget_training()
 
 
 def describe(parameters: Mapping[str, Scalar]) -> str:

@@ -57,6 +57,7 @@ def training_arguments(
         "overwrite_output_dir": False,
         "do_train": True,
         "save_total_limit": None,  # the trainer would delete what counts before the new one does
+        "logging_nan_inf_filter": False,  # it would hide a loss that has gone
         "report_to": arguments.get("report_to", "none"),
         "logging_steps": arguments.get("logging_steps", 5),
         "include_num_input_tokens_seen": arguments.get("include_num_input_tokens_seen", "non_padding"),

@@ -12,11 +12,13 @@ import socket
 import uuid
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 from workloads.errors import TuneryError, UnavailableError
 from workloads.storage import manifest
 from workloads.training.exchange import receive_folder, send_folder
+
+T = TypeVar("T")
 
 
 class Ranks(Protocol):
@@ -24,6 +26,8 @@ class Ranks(Protocol):
 
     first: bool
     """Whether this is rank 0, which writes events, commits checkpoints and keeps the result."""
+    rank: int
+    """Its number, from 0."""
     size: int
     """How many they are."""
 
@@ -39,11 +43,15 @@ class Ranks(Protocol):
     def share(self, folder: Path | None) -> Path | None:
         """Rank 0's verified checkpoint, on every node; what rank 0 gives counts."""
 
+    def same(self, value: T) -> T:
+        """What rank 0 gives."""
+
 
 class Alone:
     """A training of one process."""
 
     first = True
+    rank = 0
     size = 1
 
     def longest(self, seconds: float | None) -> float | None:
@@ -57,6 +65,9 @@ class Alone:
 
     def share(self, folder: Path | None) -> Path | None:
         return folder
+
+    def same(self, value: T) -> T:
+        return value
 
 
 class Gang:
@@ -84,7 +95,7 @@ class Gang:
 
     def _find_far_leaders(self) -> list[int]:
         self._output_dir.mkdir(parents=True, exist_ok=True)
-        name = self._from_first(f".rank-0-{uuid.uuid4().hex}")
+        name = self.same(f".rank-0-{uuid.uuid4().hex}")
         probe = self._output_dir / str(name)
         if self.first:
             probe.touch()
@@ -129,7 +140,7 @@ class Gang:
 
     def share(self, folder: Path | None) -> Path | None:
         committed = manifest.read(folder) if self.first and folder is not None else None
-        name, digest = self._from_first((folder and folder.name, committed and committed.digest))
+        name, digest = self.same((folder and folder.name, committed and committed.digest))
         if name is None:
             if self.far:
                 shutil.rmtree(self._output_dir)
@@ -161,7 +172,7 @@ class Gang:
                 f"The checkpoint that {socket.gethostname()} got from node 0 is not whole.", "run it again", file=place
             )
 
-    def _from_first(self, value: Any) -> Any:
+    def same(self, value: T) -> T:
         import torch.distributed as dist
 
         values = [value]

@@ -17,10 +17,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from workloads.errors import UnavailableError
 from workloads.recovery import Recovery
 from workloads.runtime import RunPaths
 from workloads.training.checkpoints import Retention
 from workloads.training.job import Job
+from workloads.training.memory import kills, too_small
 from workloads.training.saving import Handover, OnCheckpoint
 from workloads.training.signals import ENV_PARENT, StopRequest, grace_seconds
 from workloads.training.world import World
@@ -63,12 +65,19 @@ def train(
     with tempfile.TemporaryDirectory(prefix="tunery-ranks-") as folder:
         job = Job(Path(folder), entry, world, paths.root, base_model, config, recovery or Recovery())
         job.write()
+        killed = kills()
         stop.deferred = True  # the ranks save
         try:
             _run(job, stop, on_checkpoint)
         finally:
             stop.deferred = False
-        outputs = job.conclude(stopped=stop.requested)
+        try:
+            outputs = job.conclude(stopped=stop.requested)
+        except UnavailableError as error:
+            if kills() == killed:
+                raise
+            what = f"{error.problems[0].message.split(';')[0]}: the memory of this container had run out."
+            raise too_small(config, base_model, world.size, what) from error
     if stop.requested:
         stop.leave()
     return outputs

@@ -97,6 +97,7 @@ def _train(job: Job, rank: int, stop: StopRequest) -> dict[str, Any]:
         ranks=ranks,
         recovery=job.recovery,
         held=job.held,
+        last_words=lambda error: job.write_failure(error, rank, peer_lost=rank > 0),  # rank 0 decides
     )
 
 

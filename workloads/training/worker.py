@@ -6,11 +6,16 @@ So the worker chooses the checkpoint, and success means that the last step was r
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
-from workloads.errors import Problem, TuneryError
+from workloads.errors import ExitCode, Problem, TuneryError
 from workloads.events import EventLog
 from workloads.recovery import Recovery
 from workloads.runtime import RunPaths
@@ -18,11 +23,17 @@ from workloads.storage import manifest
 from workloads.training.arguments import kept_checkpoints, resumable, training_arguments
 from workloads.training.checkpoints import Checkpoint, Retention, list_checkpoints, newest_verified
 from workloads.training.coordination import Alone, Ranks
+from workloads.training.memory import is_out_of_memory, too_small
+from workloads.training.process import forget_training
+from workloads.training.rescue import left_out, roll_back, stalled
 from workloads.training.saving import Held, OnCheckpoint, Saver
 from workloads.training.signals import StopRequest
 from workloads.training.world import refuse_other_world
 
 _SEE_LOG = "look at logs/worker.log in the run directory, or on an environment at `tunery logs`"
+_LAST_WORDS_SECONDS = 10.0
+"""What is left to say must not hang, too."""
+LastWords = Callable[[TuneryError], None]
 _WEIGHTS = ("adapter_model.safetensors", "model.safetensors", "model.safetensors.index.json")
 
 
@@ -37,6 +48,7 @@ def train(
     ranks: Ranks | None = None,
     recovery: Recovery | None = None,
     held: Held = frozenset,
+    last_words: LastWords | None = None,
 ) -> dict[str, Any]:
     """Trains to the last step, from the newest checkpoint that verifies.
 
@@ -49,6 +61,7 @@ def train(
         ranks: the processes that train together, of which this is one; alone when absent.
         recovery: what the run spec says of it.
         held: the checkpoints that another process needs now, and that stay for so long.
+        last_words: called with the reason before this process ends itself, since the training hangs.
 
     Returns:
         ``steps``, ``digest`` of the weights and ``folder``, relative to the run directory: ``trained``, or of a
@@ -56,41 +69,102 @@ def train(
 
     Raises:
         Preempted: a stop was asked for and a checkpoint is committed.
+        InputError: memory is too small, or the loss explodes whatever is tried.
         TuneryError: the trainer returned before the last step, or without weights.
     """
-    from llamafactory.train.tuner import run_exp
+    from workloads.training.divergence import Diverged
 
-    from workloads.training.callbacks import PauseCallback, Paused, WorkerCallback
+    recovery = Recovery() if recovery is None else recovery
+    training = _Training(config, paths, base_model, events, stop, until, on_checkpoint, ranks or Alone(), recovery)
+    while True:
+        try:
+            return training.attempt(held, last_words)
+        except Diverged as error:
+            found = Diverged(error.step, error.reason)  # that error's trace holds the model
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            devices = training.ranks.size
+            what = f"Memory was too small for the training: {str(error).strip().splitlines()[0][:200]}."
+            raise too_small(config, base_model, devices, what) from error
+        forget_training()
+        if training.ranks.first:
+            roll_back(config, paths, events, recovery.rollbacks, found)
 
-    ranks = Alone() if ranks is None else ranks
-    found = _find_checkpoint(config, paths, events, ranks.size) if ranks.first else None
-    resume_from = ranks.share(None if found is None else found.folder)
-    retention = Retention(kept_checkpoints(config), (recovery or Recovery()).keep_every)
-    saver = Saver(events, retention, on_checkpoint, held)
-    callback = WorkerCallback(paths, events, stop, saver, ranks=ranks)
-    arguments = training_arguments(config, paths, base_model, resume_from)
-    stop.deferred = True
-    paused = False
-    try:
-        run_exp(arguments, callbacks=[callback] if until is None else [callback, PauseCallback(until)])
-        saver.settle()
-    except Paused:
-        saver.settle()
-        paused = True
-    finally:
-        saver.close()
-        stop.deferred = False
-    if paused:
+
+@dataclass(frozen=True, slots=True)
+class _Training:
+    config: dict[str, Any]
+    paths: RunPaths
+    base_model: Path
+    events: EventLog
+    stop: StopRequest
+    until: int | None
+    on_checkpoint: OnCheckpoint | None
+    ranks: Ranks
+    recovery: Recovery
+
+    def attempt(self, held: Held, last_words: LastWords | None) -> dict[str, Any]:
+        """Trains from the newest checkpoint that verifies, as far as it goes."""
+        from llamafactory.train.tuner import run_exp
+
+        from workloads.training.callbacks import PauseCallback, Paused, WorkerCallback
+        from workloads.training.divergence import LossWatch
+        from workloads.training.stall import StallWatch
+
+        config, paths, events, stop, ranks = self.config, self.paths, self.events, self.stop, self.ranks
+        found = _find_checkpoint(config, paths, events, ranks.size) if ranks.first else None
+        resume_from = ranks.share(None if found is None else found.folder)
+        windows = ranks.same(left_out(paths))
+        retention = Retention(kept_checkpoints(config), self.recovery.keep_every)
+        saver = Saver(events, retention, self.on_checkpoint, held)
+        callback = WorkerCallback(paths, events, stop, saver, ranks=ranks)
+        losses = LossWatch(windows, norms_may_overflow=bool(config.get("fp16")))
+        watch = StallWatch(
+            self.recovery.stall_factor, self.recovery.stall_seconds, lambda *what: self._leave(last_words, *what)
+        )
+        callbacks = [callback, losses, watch, *([] if self.until is None else [PauseCallback(self.until)])]
+        paused = False
+        stop.deferred = True
+        try:
+            run_exp(training_arguments(config, paths, self.base_model, resume_from), callbacks=callbacks)
+            saver.settle()
+        except Paused:
+            saver.settle()
+            paused = True
+        finally:
+            watch.close()
+            saver.close()
+            stop.deferred = False
+        if paused:
+            if stop.requested:
+                stop.leave()
+            return _paused(paths, callback.global_step)
+        _check_success(config, callback.finished, callback.global_step, callback.max_steps)
+        if not ranks.first:
+            return {"steps": callback.global_step}
+        digest = _collect(paths)
         if stop.requested:
             stop.leave()
-        return _paused(paths, callback.global_step)
-    _check_success(config, callback.finished, callback.global_step, callback.max_steps)
-    if not ranks.first:
-        return {"steps": callback.global_step}
-    digest = _collect(paths)
-    if stop.requested:
-        stop.leave()
-    return {"steps": callback.global_step, "digest": digest, "folder": paths.trained.name}
+        return {"steps": callback.global_step, "digest": digest, "folder": paths.trained.name}
+
+    def _leave(self, last_words: LastWords | None, step: int, seconds: float) -> None:
+        """Ends a process that hangs, from another thread."""
+        from workloads.training.stall import write_stacks
+
+        code = int(ExitCode.PREEMPTED)
+        try:
+            stacks = self.paths.log.with_name(f"stacks-rank-{self.ranks.rank}.txt")
+            write_stacks(stacks)
+            error = stalled(self.paths, self.events, step, seconds, stacks)
+            code = int(error.exit_code)
+            print(error, file=sys.stderr, flush=True)  # noqa: T201 a stage's messages are its log
+            if last_words is not None:
+                words = Thread(target=last_words, args=(error,), daemon=True)
+                words.start()
+                words.join(_LAST_WORDS_SECONDS)
+        finally:
+            os._exit(code)
 
 
 def _find_checkpoint(config: dict[str, Any], paths: RunPaths, events: EventLog, processes: int) -> Checkpoint | None:
