@@ -37,7 +37,7 @@ policy: setup  ## Check the Terraform of all environments with checkov (installs
 	@$(BIN)/python -m scripts.policy
 
 test-cluster: setup  ## The tests that need Kubernetes: TUNERY_CLUSTER_CONTEXT=kind-kind, or a kit at TUNERY_CLUSTER_KIT
-	@scripts/with_cluster.py $(BIN)/python -m pytest -n 0 tests/cluster
+	@scripts/with_cluster.py $(BIN)/python -m pytest -n 0 $(or $(CLUSTER_TESTS),tests/cluster)
 
 format: setup  ## Format the code
 	$(BIN)/ruff format .

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.training``: what the worker costs a training, next to plain ``run_exp`` with the same arguments.
+"""``python -m benchmarks.training``: what the worker costs, beside plain ``run_exp`` on the same arguments.
 
 Both train the tiny model in processes of their own, in turn; imports and loading are left out. Prints a table and
 writes benchmarks/results/training.json. Single times depend on the machine; ratios travel.
@@ -14,13 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.report import Row, report
 
 RESULTS = Path(__file__).parent / "results" / "training.json"
-STEPS, SAVE_STEPS, TIMES = 400, 100, 5
+STEPS, SAVE_STEPS, TIMES = 300, 100, 4
 LARGE_STEPS, LARGE_SAVE_STEPS = 12, 4
 _LARGE = {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 8, "num_attention_heads": 12}
 
@@ -68,12 +69,15 @@ def large_model(tiny: Path, folder: Path) -> Path:
 
 
 def child(kind: str, root: Path) -> None:
-    """Trains, and prints the seconds between the first step and the last one's end."""
+    """Trains, and prints seconds: of the steps, by wall and by CPU; of the worker's callbacks; when they begin."""
     from llamafactory.train.tuner import run_exp
     from transformers import TrainerCallback
 
     from workloads.stages.context import RunContext
     from workloads.training.arguments import training_arguments
+    from workloads.training.callbacks import WorkerCallback
+    from workloads.training.divergence import LossWatch
+    from workloads.training.stall import StallWatch
     from workloads.training.worker import train
 
     marks: dict[str, tuple[float, float]] = {}
@@ -81,6 +85,7 @@ def child(kind: str, root: Path) -> None:
     class Clock(TrainerCallback):  # type: ignore[misc]  # transformers is not followed by mypy
         def on_train_begin(self, *_: Any, **__: Any) -> None:
             marks["begin"] = (time.perf_counter(), time.process_time())
+            marks["began"] = (time.time(), 0.0)
 
         def on_train_end(self, *_: Any, **__: Any) -> None:
             marks["end"] = (time.perf_counter(), time.process_time())
@@ -89,7 +94,9 @@ def child(kind: str, root: Path) -> None:
 
     transformers.trainer.DEFAULT_CALLBACKS.append(Clock)
     context = RunContext.open(root)
-    started = time.perf_counter()
+    own = [0.0]
+    for watched in (WorkerCallback, LossWatch, StallWatch):
+        time_methods(watched, own)
     if kind == "plain":
         arguments = training_arguments(context.config, context.paths, context.base_model) | {"save_total_limit": 3}
         run_exp(arguments | {"logging_nan_inf_filter": True})
@@ -99,7 +106,25 @@ def child(kind: str, root: Path) -> None:
             recovery=context.spec.recovery,
         )  # fmt: skip
     wall, cpu = (marks["end"][index] - marks["begin"][index] for index in (0, 1))
-    print(json.dumps({"wall": wall, "cpu": cpu, "begin": marks["begin"][0] - started}))  # noqa: T201 for the parent
+    print(json.dumps({"wall": wall, "cpu": cpu, "own": own[0], "begin": marks["began"][0]}))
+
+
+def time_methods(watched: type, total: list[float]) -> None:
+    """Adds the seconds that a callback's methods take to ``total``; saves are counted by their events."""
+    for name, method in list(vars(watched).items()):
+        if name.startswith("on_") and name != "on_save":
+            setattr(watched, name, _timed(method, total))
+
+
+def _timed(method: Callable[..., Any], total: list[float]) -> Callable[..., Any]:
+    def timed(*arguments: Any, **named: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return method(*arguments, **named)
+        finally:
+            total[0] += time.perf_counter() - started
+
+    return timed
 
 
 def trained(kind: str, root: Path, *, keep: int | None = None) -> dict[str, float]:
@@ -110,12 +135,13 @@ def trained(kind: str, root: Path, *, keep: int | None = None) -> dict[str, floa
     for folder in root.glob("checkpoints/*"):
         if folder.name != f"checkpoint-{keep}":
             shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
+    started = time.time()
     command = [sys.executable, "-m", "benchmarks.training", kind, str(root)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr[-2000:])
     found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
+    return found | {"begin": found["begin"] - started}
 
 
 def stalls(root: Path, wall: float, steps: int, save_steps: int) -> tuple[float, float]:
@@ -140,18 +166,33 @@ def main() -> None:
         os.environ["TUNERY_CACHE"] = str(scratch / "cache")
         tiny = build_tiny_model(scratch / "tiny")
         small = prepare(scratch, "small", tiny, {"max_steps": STEPS, "save_steps": SAVE_STEPS})
-        plain, ours = [], []
+        plain, ours, again = [], [], []
         for _ in range(TIMES):
             plain.append(trained("plain", small))
             ours.append(trained("worker", small))
-        little = stalls(small, ours[-1]["wall"], STEPS, SAVE_STEPS)
-        again = trained("worker", small, keep=STEPS - SAVE_STEPS)
+            little = stalls(small, ours[-1]["wall"], STEPS, SAVE_STEPS)
+            again.append(trained("worker", small, keep=STEPS - SAVE_STEPS))
         config = {"finetuning_type": "full", "max_steps": LARGE_STEPS, "save_steps": LARGE_SAVE_STEPS}
         large = prepare(scratch, "large", large_model(tiny, scratch / "large"), config)
         much = stalls(large, trained("worker", large)["wall"], LARGE_STEPS, LARGE_SAVE_STEPS)
-    wall, cpu = (min(each[key] for each in ours) / min(each[key] for each in plain) for key in ("wall", "cpu"))
-    cold = statistics.median(each["begin"] for each in ours)
-    print(json.dumps(dict(wall=wall, cpu=cpu, little=little, much=much, again=again, cold=cold, plain=plain, ours=ours)))
+
+    def least(found: list[dict[str, float]], key: str) -> float:
+        return min(each[key] for each in found)
+
+    own = least(ours, "own") / least(ours, "wall") * 100
+    resumed, cold = least(again, "begin"), least(ours, "begin")
+    rows = [
+        Row("steps, by CPU", least(ours, "cpu"), least(plain, "cpu"), "s", "", met=True),
+        Row("steps, by wall", least(ours, "wall"), least(plain, "wall"), "s", "", met=True),
+        Row("callbacks' share of the steps", own, None, "%", "at most 2 %", own <= 2),
+        Row("start to first step, resumed / cold", resumed, cold, "s", "at most 1.2 times", resumed <= 1.2 * cold),
+        Row("stall, tiny adapter, of a step", little[0] * 100, None, "%", "at most 5 %", little[0] <= 0.05),
+        Row("  were the commit waited for", little[1] * 100, None, "%", "", met=True),
+        Row("stall, 700 MB every 4 steps, of a step", much[0] * 100, None, "%", "", met=True),
+        Row("  were the commit waited for", much[1] * 100, None, "%", "", met=True),
+        Row("  every 100 steps", much[0] * LARGE_SAVE_STEPS, None, "%", "at most 5 %", much[0] * LARGE_SAVE_STEPS <= 5),
+    ]
+    raise SystemExit(report(rows, RESULTS))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.faults.clock import CLOCK
 from benchmarks.faults.strikes import on_step
 
-_LIMIT_SECONDS = 120.0
+LIMIT_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Forked:
             os.close(steps)
         return loss
 
-    def wait(self, limit: float = _LIMIT_SECONDS, look: Callable[[], None] = lambda: None) -> Attempt:
+    def wait(self, limit: float = LIMIT_SECONDS, look: Callable[[], None] = lambda: None) -> Attempt:
         """Waits for its end, which is brought about after ``limit`` seconds, and calls ``look`` meanwhile."""
         deadline = time.perf_counter() + limit
         pause = CLOCK.sleep

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -166,5 +167,6 @@ def _values(results: Sequence[Result], seconds: float) -> dict[str, Any]:
 
 def _outcome(fault: Fault, outcome: Outcome) -> dict[str, Any]:
     values = asdict(outcome) | {"seconds_lost": round(outcome.seconds_lost, 2), "restarts": outcome.restarts}
-    values["difference"] = None if outcome.difference in (None, float("inf")) else outcome.difference
+    finite = outcome.difference is not None and math.isfinite(outcome.difference)  # JSON has no other numbers
+    values["difference"] = outcome.difference if finite else None
     return values | {"state": outcome.state, "wrong_success": outcome.wrong_success(fault.bound)}

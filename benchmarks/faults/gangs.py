@@ -28,7 +28,6 @@ STRUCK_AT = 6
 BOUND = 1e-6
 """Sums over two ranks may be rounded in another order."""
 _MOST_ATTEMPTS = 4
-_LIMIT_SECONDS = 120.0
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _BACKOFF_SECONDS = 1.0
 """A Job waits ten; whoever left orphans meets them all the same."""
@@ -130,7 +129,7 @@ class ProcessStrike:
                 strike = False
                 self._strike(psutil.Process(process.pid))
 
-        return process.wait(_LIMIT_SECONDS, look)
+        return process.wait(look=look)
 
     def _strike(self, process: psutil.Process) -> None:
         for each in self.target(process) if self.target is not None else ():

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.faults.attempts import Attempt, Forked, all_steps
+from benchmarks.faults.attempts import LIMIT_SECONDS, Attempt, Forked, all_steps
 from benchmarks.faults.strikes import Strike
 from benchmarks.faults.systems import MAX_STEPS, SAVE_STEPS, System
 
@@ -31,6 +31,7 @@ class Fault:
         bound: how far apart the final weights may be; 0 asks for the same bits.
         kind: which pair of systems plays it.
         play: how, when it is not by starting again and again.
+        limit: seconds after which an attempt that has not ended counts as hung; nobody starts that again.
     """
 
     what: str
@@ -43,6 +44,7 @@ class Fault:
     environ: Mapping[str, str] = field(default_factory=dict)
     kind: str = "process"
     play: Play | None = None
+    limit: float = LIMIT_SECONDS
 
     @property
     def name(self) -> str:
@@ -61,7 +63,7 @@ class Outcome:
         success: whether the last attempt said so.
         state: ``same bits``, ``differs by N``, or ``none``.
         difference: the largest of the final weights; None when there are none.
-        all_steps: whether every step was trained.
+        all_steps: whether every step was trained, and none beyond the last.
     """
 
     ended: tuple[str, ...]
@@ -118,7 +120,7 @@ def play(system: System, fault: Fault, folder: Path, reference: Reference) -> Ou
         seconds_lost=sum(attempt.seconds for attempt in attempts) - reference.seconds,
         success=success,
         difference=None if result is None else difference(result, reference.weights),
-        all_steps=set(steps) >= set(range(1, MAX_STEPS + 1)),
+        all_steps=set(steps) == set(range(1, MAX_STEPS + 1)),
     )
 
 
@@ -127,8 +129,8 @@ def restarting(system: System, folder: Path, fault: Fault) -> list[Attempt]:
     attempts: list[Attempt] = []
     while len(attempts) < MOST_ATTEMPTS:
         strike = fault.strikes[len(attempts)] if len(attempts) < len(fault.strikes) else None
-        attempts.append(Forked(lambda: system.work(folder), folder, strike, fault.environ).wait())
-        if not system.restarts(attempts[-1].code):
+        attempts.append(Forked(lambda: system.work(folder), folder, strike, fault.environ).wait(fault.limit))
+        if attempts[-1].code is None or not system.restarts(attempts[-1].code):
             break
         if fault.damage is not None and len(attempts) == 1:
             fault.damage(system.checkpoints(folder))

@@ -25,7 +25,7 @@ from benchmarks.faults.connection import Spoilt
 from benchmarks.faults.gangs import free_port
 from benchmarks.faults.playing import Fault, restarting
 from benchmarks.faults.strikes import All, InStep
-from benchmarks.faults.systems import MAX_STEPS, TRAINING, System, write_data
+from benchmarks.faults.systems import TRAINING, System, write_data
 from workloads.errors import ExitCode
 from workloads.runtime import RunPaths
 
@@ -148,7 +148,7 @@ class Pod:
     def result(self, folder: Path) -> Path | None:
         marker = self._read(folder, f"{self.run_id}/stages/train.json")
         weights = self._read(folder, f"{self.run_id}/trained/adapter_model.safetensors")
-        if marker is None or weights is None or json.loads(marker)["outputs"]["steps"] != MAX_STEPS:
+        if marker is None or weights is None:
             return None
         path = folder / "trained.safetensors"
         path.write_bytes(weights)

@@ -151,7 +151,7 @@ class ClockJump:
 
 @dataclass(frozen=True)
 class BadLoss:
-    """The loss of one step is not a number, nor are its gradients."""
+    """The loss of one step is not a number, nor are its gradients; once."""
 
     step: int
 
@@ -160,14 +160,32 @@ class BadLoss:
         from transformers import Trainer
 
         compute = Trainer.compute_loss
+        spoilt = False
 
         def spoil(trainer: Any, *arguments: Any, **named: Any) -> Any:
+            nonlocal spoilt
             loss = compute(trainer, *arguments, **named)
-            if trainer.state.global_step + 1 != self.step or not torch.is_grad_enabled():
+            if spoilt or trainer.state.global_step + 1 != self.step or not torch.is_grad_enabled():
                 return loss
+            spoilt = True
             return (loss[0] * float("nan"), *loss[1:]) if isinstance(loss, tuple) else loss * float("nan")
 
         Trainer.compute_loss = spoil
+
+
+@dataclass(frozen=True)
+class Hang:
+    """A step never ends."""
+
+    step: int
+
+    def __call__(self, folder: Path) -> None:
+        def hang(step: int, loss: Any) -> Any:
+            while step == self.step:
+                CLOCK.sleep(1)
+            return loss
+
+        on_step(hang)
 
 
 @dataclass(frozen=True)

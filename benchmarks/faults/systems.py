@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 from workloads.errors import ExitCode
 from workloads.runtime import RunPaths
-from workloads.storage.atomic import read_json
 
 MAX_STEPS, SAVE_STEPS = 12, 4
 TRAINING: dict[str, Any] = {
@@ -89,7 +88,7 @@ class Tunery:
         write_data(data)
         training = TRAINING | {"model_name_or_path": str(model), "dataset_dir": str(data), "output_dir": "saves/x"}
         spec = data / "run.yaml"
-        spec.write_text(json.dumps({"name": "faults", "training": training}))
+        spec.write_text(json.dumps({"name": "faults", "training": training, "recovery": {"stall_seconds": 5}}))
         paths = create(plan(load_run_spec(spec)), scratch / "template")
         run_stages(RunContext.open(paths.root), ["fetch", "prepare"])
         return cls(paths.root)
@@ -108,10 +107,7 @@ class Tunery:
 
     def result(self, folder: Path) -> Path | None:
         paths = RunPaths(folder)
-        marker = read_json(paths.marker("train"))
-        if marker is None or marker["outputs"]["steps"] != MAX_STEPS:
-            return None
-        return paths.trained / "adapter_model.safetensors"
+        return paths.trained / "adapter_model.safetensors" if paths.marker("train").is_file() else None
 
     def restarts(self, code: int | None) -> bool:
         """As the platform does: all but a wrong config, which no restart makes right."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import math
 import signal
 
 from benchmarks.faults import damages
 from benchmarks.faults.damages import Damage
 from benchmarks.faults.playing import Fault, two_at_once
-from benchmarks.faults.strikes import All, AtRead, AtWrite, BadLoss, ClockJump, FailingDisk, InStep
+from benchmarks.faults.strikes import All, AtRead, AtWrite, BadLoss, ClockJump, FailingDisk, Hang, InStep
 
 _TERM, _KILL, _INT = signal.SIGTERM, signal.SIGKILL, signal.SIGINT
 _SAVE = r"checkpoint-8/"
@@ -137,5 +138,12 @@ OTHERS = [
         [All((ClockJump(6, -3600.0), InStep(11, _KILL)))],
     ),
     Fault("a second run in the same directory", "in the first steps", "a second process", play=two_at_once),
-    Fault("a loss that is no number", "in a step", "the loss of step 6, once", [BadLoss(6)]),
+    Fault(
+        "a loss that is no number",
+        "in a step",
+        "the loss of step 6, once; who goes back and leaves its batches out ends with other weights",
+        [BadLoss(6)],
+        bound=math.inf,
+    ),
+    Fault("a step never ends", "in step 7", "it sleeps for ever; tunery has stall_seconds: 5", [Hang(7)], limit=40.0),
 ]

@@ -185,7 +185,7 @@ def test_a_trial_that_fails_by_its_own_fault_ends_well(sent: Callable[..., Pods]
     objective.error = RuntimeError("CUDA out of memory")
     for slot in range(3):
         pods.trial(0, slot)
-    assert "memory was too small" in pods.result(0)["problems"][0]["message"]
+    assert "Memory was too small" in pods.result(0)["problems"][0]["message"]
     with pytest.raises(InputError, match="Every trial failed"):
         pods.choose(0)
     assert not pods.run.marker("train").exists()

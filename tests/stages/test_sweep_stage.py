@@ -161,7 +161,7 @@ def test_a_trial_that_fails_is_noted_and_the_others_go_on(
     assert states(context)[1] == "failed"
     assert result["trial"] != 1
     [event] = [each for each in read_events(context.paths.events)[0] if each["event"] == "trial_failed"]
-    assert "memory was too small" in event["problems"][0]["message"]
+    assert "Memory was too small" in event["problems"][0]["message"]
     run(context)
     assert len(objective.calls) == 3
 
@@ -182,7 +182,7 @@ def test_a_sweep_of_which_every_trial_fails_says_why(
 ) -> None:
     context = open_sweep(GRID)
     objective.raise_at = {number: RuntimeError("out of memory") for number in (1, 2, 3)}
-    with pytest.raises(InputError, match="Every trial failed; the first: The accelerator's memory"):
+    with pytest.raises(InputError, match="Every trial failed; the first: Memory was too small"):
         run(context)
 
 
@@ -242,7 +242,7 @@ def test_the_stages_after_it_see_the_best_trials_config(
     assert context.config == context.record.training_config
     run_stages(context, ["train"])
     assert context.config["learning_rate"] == 1e-3
-    for name in ("prepare", "evaluate"):
+    for name in ("fetch", "prepare", "evaluate"):
         context.paths.marker(name).write_text(json.dumps({"outputs": {"digest": "", "before": {}, "after": {}}}))
     origin = lineage(context)
     assert origin["training_config"]["learning_rate"] == 1e-3

@@ -210,4 +210,4 @@ class Evidence:
 
 def _concerns(event: Object, pods: set[str]) -> bool:
     about = table(event.get("involvedObject"))
-    return about.get("kind") != "Pod" or about.get("name") in pods
+    return about.get("kind") != "Pod" or text(about.get("name")) in pods
