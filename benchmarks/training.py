@@ -155,6 +155,16 @@ def stalls(root: Path, wall: float, steps: int, save_steps: int) -> tuple[float,
     return now, then
 
 
+def least(found: list[dict[str, float]], key: str) -> float:
+    """The smallest of several measurements: other work on the machine only adds."""
+    return min(each[key] for each in found)
+
+
+def _against(measure: str, ours: list[dict[str, float]], plain: list[dict[str, float]], key: str) -> Row:
+    mine, theirs = least(ours, key), least(plain, key)
+    return Row(measure, mine, theirs, "s", "at most 2 % more", mine <= 1.02 * theirs)
+
+
 def main() -> None:
     """Measures and reports."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -176,21 +186,17 @@ def main() -> None:
         large = prepare(scratch, "large", large_model(tiny, scratch / "large"), config)
         much = stalls(large, trained("worker", large)["wall"], LARGE_STEPS, LARGE_SAVE_STEPS)
 
-    def least(found: list[dict[str, float]], key: str) -> float:
-        return min(each[key] for each in found)
-
     own = least(ours, "own") / least(ours, "wall") * 100
     resumed, cold = least(again, "begin"), least(ours, "begin")
     rows = [
-        Row("steps, by CPU", least(ours, "cpu"), least(plain, "cpu"), "s", "", met=True),
-        Row("steps, by wall", least(ours, "wall"), least(plain, "wall"), "s", "", met=True),
-        Row("callbacks' share of the steps", own, None, "%", "at most 2 %", own <= 2),
+        _against("steps, by wall", ours, plain, "wall"),
+        _against("steps, by CPU, commits in it", ours, plain, "cpu"),
+        Row("  of it in callbacks", own, None, "%", "told only", met=True),
         Row("start to first step, resumed / cold", resumed, cold, "s", "at most 1.2 times", resumed <= 1.2 * cold),
         Row("stall, tiny adapter, of a step", little[0] * 100, None, "%", "at most 5 %", little[0] <= 0.05),
-        Row("  were the commit waited for", little[1] * 100, None, "%", "", met=True),
-        Row("stall, 700 MB every 4 steps, of a step", much[0] * 100, None, "%", "", met=True),
-        Row("  were the commit waited for", much[1] * 100, None, "%", "", met=True),
-        Row("  every 100 steps", much[0] * LARGE_SAVE_STEPS, None, "%", "at most 5 %", much[0] * LARGE_SAVE_STEPS <= 5),
+        Row("  were the commit waited for", little[1] * 100, None, "%", "told only", met=True),
+        Row("stall, 700 MB every 4 steps, of a step", much[0] * 100, None, "%", "at most 5 %", much[0] <= 0.05),
+        Row("  were the commit waited for", much[1] * 100, None, "%", "told only", met=True),
     ]
     raise SystemExit(report(rows, RESULTS))
 

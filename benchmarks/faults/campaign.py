@@ -175,7 +175,7 @@ class Campaign:
         rows: dict[str, Fault] = {}
         for column, system in _told_to_resume(self.systems["process"]).items():
             found = exhaustive.boundaries(system, self.scratch / f"boundaries-{_slug(column)}")
-            for end, when in ((False, "of checkpoint-8"), (True, "after the last checkpoint")):
+            for end, when in ((False, "of checkpoint-8"), (True, "of the final weights and the marker")):
                 for boundary, strike in exhaustive.kills(found, end=end):
                     region = next(each for each in exhaustive.REGIONS if each.contains(boundary))
                     row = Fault("SIGKILL", f"{region.what}, {when}", "one attempt for each")

@@ -16,7 +16,8 @@ from benchmarks.faults.strikes import KillAt
 from benchmarks.faults.systems import System
 
 _CHECKPOINT = re.compile(r"checkpoint-8/|checkpoint-8$")
-_NEXT = re.compile(r"checkpoint-12")
+_LAST = re.compile(r"checkpoint-12")
+_ANY = re.compile(r"checkpoint-\d+")
 _CALM = re.compile(r"events\.jsonl|progress\.json|trainer_log\.jsonl")
 """Files that are written all the time; the boundaries of a checkpoint have enough of them between."""
 
@@ -27,7 +28,6 @@ class Region:
 
     what: str
     kinds: tuple[str, ...]
-    after_training: bool = False
 
     def contains(self, boundary: Boundary) -> bool:
         """Whether it is a boundary of this kind."""
@@ -63,15 +63,14 @@ def boundaries(system: System, folder: Path) -> list[Boundary]:
 
 
 def kills(found: Sequence[Boundary], *, end: bool) -> list[tuple[Boundary, KillAt]]:
-    """A kill for each boundary of checkpoint-8, or with ``end`` of what follows the last checkpoint."""
-    first = next(number for number, each in enumerate(found) if _CHECKPOINT.search(each.path))
-    following = next(number for number, each in enumerate(found) if _NEXT.search(each.path))
-    last = max(number for number, each in enumerate(found) if _NEXT.search(each.path))
-    place = range(last + 1, len(found)) if end else range(first, following)
+    """A kill for each boundary of checkpoint-8, or with ``end`` of what the end of the training writes."""
+    # By their paths: a checkpoint is committed in the background, while the training goes on and even ends.
+    ending = next(number for number, each in enumerate(found) if _LAST.search(each.path))
     seen: Counter[str] = Counter()
     chosen = []
     for number, boundary in enumerate(found):
-        if number in place and not _CALM.search(boundary.path):
+        after = number > ending and not _ANY.search(boundary.path) and not _CALM.search(boundary.path)
+        if after if end else _CHECKPOINT.search(boundary.path):
             chosen.append((boundary, KillAt(boundary.name, seen[boundary.name])))
         seen[boundary.name] += 1
     return chosen

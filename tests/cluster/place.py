@@ -226,6 +226,6 @@ def opened(kubectl: Kubectl, team: str, local: Callable[[Path], dict[str, Any]])
         place.restore()
         yield place
     finally:
-        kubectl("delete", "namespace", place.namespace, "--wait=false")
+        kubectl("delete", "namespace", place.namespace, "--timeout=90s")  # the next may use its name
         kubectl("delete", "clusterqueue", place.namespace, "--wait=false")
         shutil.rmtree(root, ignore_errors=True)

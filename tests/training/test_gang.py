@@ -47,6 +47,15 @@ def test_a_stop_of_one_rank_stops_both_at_one_step_and_what_is_learnt_stays_that
 
 
 @pytest.mark.slow
+def test_a_loss_that_goes_takes_both_ranks_back_and_ends_the_run_when_it_goes_again(gang_run: Make) -> None:
+    run = gang_run({"learning_rate": 1e30, "finetuning_type": "full"})
+    run.launch()
+    assert run.wait() == ExitCode.INPUT, run.log()
+    assert len(run.events("rolled_back")) == 3
+    assert "does not get past it" in run.events("stage_failed")[0]["problems"][0]["message"]
+
+
+@pytest.mark.slow
 def test_a_killed_rank_ends_the_others_is_named_and_costs_the_steps_since_the_last_save(gang_run: Make) -> None:
     run = gang_run(LONG)
     run.launch()

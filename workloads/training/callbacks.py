@@ -22,6 +22,9 @@ from workloads.training.signals import StopRequest, grace_seconds
 _SAFETY = 1.5
 """A save counts as fitting when this many times the longest so far is left: disks are slow when nodes end."""
 
+_PROGRESS_SECONDS = 0.2
+"""Nobody reads progress more often, and a replaced file costs a fast step something."""
+
 
 class WorkerCallback(TrainerCallback):  # type: ignore[misc]  # transformers is not followed by mypy
     """Reports progress, commits checkpoints and stops when asked, all ranks at the same step.
@@ -52,7 +55,7 @@ class WorkerCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
         self._start_step = 0
         self._step_ended = 0.0
         self._tokens = 0
-        self._tokens_at = 0.0
+        self._tokens_at = self._told_at = 0.0
         self.finished = False
         self.global_step = 0
         self.max_steps = 0
@@ -127,7 +130,9 @@ class WorkerCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
             numbers["tokens_per_second"] = round((tokens - self._tokens) / (now - self._tokens_at), 1)
             self._tokens, self._tokens_at = tokens, now
         self._events.append("log", step=state.global_step, max_steps=state.max_steps, **numbers)
-        if "loss" in numbers:
+        due = now - self._told_at >= _PROGRESS_SECONDS or state.global_step >= state.max_steps
+        if "loss" in numbers and due:
+            self._told_at = now
             self._write_progress(state, numbers)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
