@@ -111,6 +111,7 @@ class _Training:
         from workloads.training.callbacks import PauseCallback, Paused, WorkerCallback
         from workloads.training.divergence import LossWatch
         from workloads.training.stall import StallWatch
+        from workloads.training.trainer_changes import interruptible
 
         config, paths, events, stop, ranks = self.config, self.paths, self.events, self.stop, self.ranks
         found = _find_checkpoint(config, paths, events, ranks.size) if ranks.first else None
@@ -127,7 +128,8 @@ class _Training:
         paused = False
         stop.deferred = True
         try:
-            run_exp(training_arguments(config, paths, self.base_model, resume_from), callbacks=callbacks)
+            with interruptible(last=callback):
+                run_exp(training_arguments(config, paths, self.base_model, resume_from), callbacks=callbacks)
             saver.settle()
         except Paused:
             saver.settle()
