@@ -3,7 +3,7 @@ BIN := $(or $(TUNERY_VENV),.venv)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-cdktn test-terraform test-cluster check policy format goldens lock bench bench-infra bench-cluster faults bench-hub synth diff deploy destroy clean
+.PHONY: help setup demo test test-slow test-cdktn test-terraform test-cluster check policy format goldens lock bench bench-training bench-infra bench-cluster faults bench-hub synth diff deploy destroy clean
 
 help:  ## Show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -54,6 +54,9 @@ bench: setup  ## Measure the speed against plain llamafactory-cli
 
 faults: setup  ## Play every fault on a training, on plain llamafactory-cli too, and write docs/faults.md
 	@$(BIN)/python -m benchmarks.faults
+
+bench-training: setup  ## Measure what the worker costs beside plain run_exp, and what a save does
+	$(BIN)/python -m benchmarks.training
 
 bench-infra: setup  ## Measure synthesis against plain imports of the bindings
 	$(BIN)/python -m benchmarks.synth

@@ -78,6 +78,14 @@ def kept_checkpoints(config: dict[str, Any]) -> int:
     return max(_KEEP_CHECKPOINTS if limit is None else int(limit), _MIN_CHECKPOINTS)
 
 
+def may_be_written_later(config: dict[str, Any]) -> bool:
+    """Whether nothing reads a checkpoint's files while the training goes on.
+
+    LLaMA-Factory takes the value head out of a reward model's saved weights; the trainer loads the best checkpoint.
+    """
+    return config.get("stage", "sft") not in {"rm", "ppo"} and not config.get("load_best_model_at_end")
+
+
 def inference_arguments(config: dict[str, Any], model: Path, adapter: Path | None = None) -> dict[str, Any]:
     """The arguments with which LLaMA-Factory loads a model for evaluation, export or serving.
 

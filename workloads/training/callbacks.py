@@ -137,6 +137,8 @@ class WorkerCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if not self._ranks.first:
+            self._saver.write_copies()  # rank 0 commits what it sees
         self._ranks.collect(folder)
         if self._ranks.first:
             best = state.best_model_checkpoint

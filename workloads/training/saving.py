@@ -1,8 +1,9 @@
 """Checkpoints behind the training's back.
 
-The trainer writes its files while the training stands still: into the page cache, which is the snapshot in the host's
-memory. What takes time goes on in the background: hashing, flushing to the disk, the manifest, and the upload. One
-commit is under way at a time, so a disk that is too slow slows the training down instead of falling behind.
+While the training stands still, the trainer writes small files into the page cache, and large ones are copied in the
+host's memory (:mod:`workloads.training.snapshot`). What takes time goes on in the background: writing the copies,
+hashing, flushing to the disk, the manifest, and the upload. One commit is under way at a time, so a disk that is too
+slow slows the training down instead of falling behind.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Condition, Thread
+from typing import TYPE_CHECKING
 
 from workloads.events import EventLog
 from workloads.storage import manifest
 from workloads.training.checkpoints import Retention, retain, seal
+
+if TYPE_CHECKING:
+    from workloads.training.snapshot import Snapshots
 
 OnCheckpoint = Callable[[Path, int], None]
 """Hears of each committed checkpoint: its folder and step."""
@@ -99,8 +104,13 @@ class Saver:
         tell: OnCheckpoint | None = None,
         held: Held = frozenset,
         clock: Clock = time.monotonic,
+        snapshots: Snapshots | None = None,
     ) -> None:
-        """``tell`` hears of each committed checkpoint; what is ``held`` is not removed."""
+        """``tell`` hears of each committed checkpoint; what is ``held`` is not removed.
+
+        Of ``snapshots`` a checkpoint's are written before it is committed.
+        """
+        self._snapshots = snapshots
         self._held = held
         self._events = events
         self._retention = retention
@@ -122,7 +132,7 @@ class Saver:
         return longest + (self._handover.seconds if self._handover is not None else 0.0)
 
     def begin(self, folder: Path, step: int, began: float, best: Path | None = None) -> None:
-        """Takes a checkpoint whose files are written, when the one before it is committed.
+        """Takes a checkpoint whose files are written or copied, when the one before it is committed.
 
         Args:
             began: when the training began to stand still for it.
@@ -132,12 +142,17 @@ class Saver:
             OSError: the one before it could not be committed.
         """
         self.wait_for_commit()
-        seal(folder)
+        copied = self._snapshots is not None and self._snapshots.has(folder)
+        if not copied:
+            seal(folder)
         stalled = self._clock() - began
         self._began = began
-        self._commit = self._thread.submit(self._run, folder, step, began, stalled, best)
+        self._commit = self._thread.submit(self._run, folder, step, began, stalled, best, copied)
 
-    def _run(self, folder: Path, step: int, began: float, stalled: float, best: Path | None) -> None:
+    def _run(self, folder: Path, step: int, began: float, stalled: float, best: Path | None, copied: bool) -> None:
+        if copied and self._snapshots is not None:
+            self._snapshots.wait()
+            seal(folder)
         committed = manifest.commit(folder)
         took = self._clock() - began
         self._longest = max(self._longest, took)
@@ -153,6 +168,11 @@ class Saver:
             self._handover.put(folder, step)
             held |= self._handover.held
         retain(folder.parent, self._retention, held)
+
+    def write_copies(self) -> None:
+        """Waits until what was copied is written, for a rank that commits nothing; raises OSError when it can't be."""
+        if self._snapshots is not None:
+            self._snapshots.wait()
 
     def check(self) -> None:
         """Raises what the background has raised, if something went wrong there."""
@@ -171,5 +191,7 @@ class Saver:
             self._handover.wait(seconds)
 
     def close(self) -> None:
-        """Ends the thread when its commit is done, well or not."""
+        """Ends the threads when the commit is done, well or not."""
+        if self._snapshots is not None:
+            self._snapshots.close()
         self._thread.shutdown(wait=True)

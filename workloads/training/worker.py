@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -20,7 +21,7 @@ from workloads.events import EventLog
 from workloads.recovery import Recovery
 from workloads.runtime import RunPaths
 from workloads.storage import manifest
-from workloads.training.arguments import kept_checkpoints, resumable, training_arguments
+from workloads.training.arguments import kept_checkpoints, may_be_written_later, resumable, training_arguments
 from workloads.training.checkpoints import Checkpoint, Retention, list_checkpoints, newest_verified
 from workloads.training.coordination import Alone, Ranks
 from workloads.training.memory import is_out_of_memory, too_small
@@ -110,6 +111,7 @@ class _Training:
 
         from workloads.training.callbacks import PauseCallback, Paused, WorkerCallback
         from workloads.training.divergence import LossWatch
+        from workloads.training.snapshot import Snapshots
         from workloads.training.stall import StallWatch
         from workloads.training.trainer_changes import interruptible
 
@@ -118,7 +120,8 @@ class _Training:
         resume_from = ranks.share(None if found is None else found.folder)
         windows = ranks.same(left_out(paths))
         retention = Retention(kept_checkpoints(config), self.recovery.keep_every)
-        saver = Saver(events, retention, self.on_checkpoint, held)
+        snapshots = Snapshots(paths.checkpoints) if may_be_written_later(config) else None
+        saver = Saver(events, retention, self.on_checkpoint, held, snapshots=snapshots)
         callback = WorkerCallback(paths, events, stop, saver, ranks=ranks)
         losses = LossWatch(windows, norms_may_overflow=bool(config.get("fp16")))
         watch = StallWatch(
@@ -128,7 +131,7 @@ class _Training:
         paused = False
         stop.deferred = True
         try:
-            with interruptible(last=callback):
+            with interruptible(last=callback), nullcontext() if snapshots is None else snapshots.taking():
                 run_exp(training_arguments(config, paths, self.base_model, resume_from), callbacks=callbacks)
             saver.settle()
         except Paused:
