@@ -9,6 +9,7 @@ A run directory holds everything about one run; each stage writes only its own p
       progress.json       where training is now; replaced atomically at each log
       stages/NAME.json    marker of a finished stage: outputs, seconds
       inputs/             what a run that is sent to an environment takes along: data/, media/, settings/
+      fetched/            on an environment: the data sets that the fetch stage brought
       data/               dataset_info.json, the data files, tokenized/
       checkpoints/        LLaMA-Factory's output_dir, with checkpoint-N/
       damaged/            checkpoints that did not verify
@@ -45,6 +46,8 @@ ENV_SCRATCH = "TUNERY_SCRATCH"
 ENV_GRACE = "TUNERY_GRACE_SECONDS"
 ENV_SECRETS = "TUNERY_SECRETS"
 ENV_PROCESSES = "TUNERY_PROCESSES"
+ENV_LAST_CALL = "TUNERY_LAST_CALL_SECONDS"
+"""How long the fewest nodes of an elastic training wait for more."""
 ENV_SWEEP_HOURS = "TUNERY_SWEEP_HOURS"
 """How many hours of trials the cost in a sweep's budget buys on the environment."""
 ENV_BUNDLE = "TUNERY_BUNDLE"
@@ -66,7 +69,7 @@ ENV_HF_ENDPOINT = "HF_ENDPOINT"
 ENV_SIGNING_KEY = "TUNERY_SIGNING_KEY"
 """A file with the private key, in PEM, that signs where published models came from."""
 ENV_SIGNING_PUBLIC_KEY = "TUNERY_SIGNING_PUBLIC_KEY"
-"""A file with the public key, in PEM, that such signatures are checked with."""
+"""The public keys, in PEM, that such signatures are checked with, or the file that holds them."""
 SIGNING_SECRET = "signing-key"  # noqa: S105 a file's name
 """The file, in the folder of a pod's secrets, that holds that private key."""
 
@@ -116,6 +119,10 @@ class RunPaths:
         return self.root / "inputs"
 
     @property
+    def fetched(self) -> Path:
+        return self.root / "fetched"
+
+    @property
     def data(self) -> Path:
         return self.root / "data"
 
@@ -163,6 +170,10 @@ class RunPaths:
         """The run directory of a sweep's trial."""
         return self.root / "trials" / f"{number:03d}"
 
+    def rung(self, number: int) -> Path:
+        """Of a sweep on an environment, the file that says which trials go on to a round."""
+        return self.root / "rungs" / f"{number}.json"
+
     def marker(self, stage: str) -> Path:
         """The file whose presence means that ``stage`` is finished."""
         return self.root / "stages" / f"{stage}.json"
@@ -209,14 +220,6 @@ def signing_key(environ: Mapping[str, str] = os.environ) -> Path | None:
         return Path(configured)
     mounted = Path(environ[ENV_SECRETS], SIGNING_SECRET) if environ.get(ENV_SECRETS) else None
     return mounted if mounted is not None and mounted.is_file() else None
-
-
-def signing_public_key(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """The key that checks signatures: ``$TUNERY_SIGNING_PUBLIC_KEY``, else ``configs/signing.pub``, else none."""
-    if configured := environ.get(ENV_SIGNING_PUBLIC_KEY):
-        return Path(configured)
-    committed = Path("configs/signing.pub")
-    return committed if committed.is_file() else None
 
 
 def image_lock(environ: Mapping[str, str] = os.environ) -> Path:

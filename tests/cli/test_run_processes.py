@@ -31,8 +31,10 @@ def trains_with(make_run: Callable[..., RunPaths], monkeypatch: pytest.MonkeyPat
 def test_processes_and_machines_become_a_world(trains_with: Callable[..., World | None]) -> None:
     assert trains_with() is None
     assert trains_with(nproc=2) == World(2)
-    second = trains_with(nproc=2, nnodes=3, node_rank=1, master_addr="a", master_port=4000)
+    second = trains_with(nproc=2, nnodes="3", node_rank=1, master_addr="a", master_port=4000)
     assert second == World(2, 3, 1, "a", 4000)
+    elastic = trains_with(nnodes="2:4", master_port=4000, last_call=5)
+    assert elastic == World(1, 4, port=4000, least_nodes=2, last_call=5)
 
 
 def test_the_stages_process_is_told(make_run: Callable[..., RunPaths], monkeypatch: pytest.MonkeyPatch) -> None:

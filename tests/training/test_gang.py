@@ -13,7 +13,7 @@ import pytest
 from workloads.errors import ExitCode, UnavailableError
 from workloads.storage import manifest
 from workloads.training.checkpoints import list_checkpoints
-from workloads.training.preflight import all_nodes, open_store
+from workloads.training.preflight import gathered, open_store
 from workloads.training.world import World
 
 pytestmark = pytest.mark.training
@@ -139,11 +139,41 @@ def test_two_nodes_without_a_common_disk_train_stop_and_go_on_together(
     assert not nodes[1].paths.trained.exists()
 
 
+@pytest.mark.slow
+def test_an_elastic_training_goes_on_without_a_node_that_is_lost(
+    gang_run: Make, monkeypatch: pytest.MonkeyPatch, unused_port: int
+) -> None:
+    reference = gang_run(LONG, "reference")
+    reference.train_alone()
+    nodes = [gang_run(LONG, f"node-{number}") for number in range(2)]
+    common = {"TUNERY_PROCESSES": "1", "NNODES": "1:2", "MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
+    for name, value in (common | {"MASTER_PORT": str(unused_port)}).items():
+        monkeypatch.setenv(name, value)
+
+    def launch(number: int, last_call: int) -> None:
+        monkeypatch.setenv("JOB_COMPLETION_INDEX", str(number))
+        monkeypatch.setenv("TUNERY_LAST_CALL_SECONDS", str(last_call))
+        nodes[number].launch()
+
+    launch(0, 60)
+    launch(1, 60)
+    nodes[0].wait_for_step(20)
+    assert nodes[1].launcher is not None
+    nodes[1].launcher.kill()
+    assert nodes[0].wait() == ExitCode.UNAVAILABLE, nodes[0].log()
+    nodes[1].wait()
+
+    launch(0, 0)
+    assert nodes[0].wait() == ExitCode.OK, nodes[0].log()
+    assert [event["step"] for event in nodes[0].events("resumed")] == [16]
+    assert nodes[0].losses() == pytest.approx(reference.losses(), rel=1e-3)
+
+
 def test_a_node_that_does_not_come_is_named(gang_run: Make, monkeypatch: pytest.MonkeyPatch, unused_port: int) -> None:
     world = World(1, 2, 0, "127.0.0.1", unused_port)
     store = open_store(world, 10)
     with pytest.raises(UnavailableError, match=r"node 1 did not arrive .*; there are 0 \("):
-        all_nodes(store, world, 0.2)
+        gathered(store, world, 0.2)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Signing in, with a store and a clock of the test's own."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 from workloads.errors import UnavailableError
 from workloads.training import preflight
 from workloads.training.exchange import inside
-from workloads.training.preflight import SignIn
+from workloads.training.preflight import SignIn, gathered
+from workloads.training.world import World
 
 
 class Store(dict[str, bytes]):
@@ -50,6 +52,29 @@ def test_who_comes_too_late_is_missing() -> None:
     assert gathering.said(2) is None
 
 
+def test_when_enough_are_there_the_others_get_a_last_call() -> None:
+    gathering = _sign_in(Store(), 4, arrives_at={1: 2.0, 3: 4.0, 2: 9.0})
+    gathering.arrive(0, "host-0")
+    assert gathering.missing(100, enough=2, last_call=5) == [2]
+    gathering = _sign_in(Store(), 2, arrives_at={})
+    gathering.arrive(0, "host-0")
+    assert gathering.missing(10, enough=2, last_call=5) == [1]
+
+
+def test_an_elastic_training_begins_with_the_nodes_that_came() -> None:
+    store = Store({"nodes/2": b"gpu-2"})
+    elastic = World(4, 3, 0, "a", 1, least_nodes=2, last_call=0)
+    assert gathered(store, elastic) == replace(elastic, nodes=2, least_nodes=None)
+    assert gathered(store, replace(elastic, node_rank=2)) == replace(elastic, nodes=2, node_rank=1, least_nodes=None)
+    with pytest.raises(UnavailableError, match="begun without node 1"):
+        gathered(store, replace(elastic, node_rank=1))
+
+
+def test_too_few_nodes_for_an_elastic_training_are_named() -> None:
+    with pytest.raises(UnavailableError, match=r"Of 3 nodes, nodes 1, 2 did not arrive"):
+        gathered(Store(), World(1, 3, 0, "a", 1, least_nodes=2, last_call=0), 0)
+
+
 def test_an_absent_rank_is_named_with_its_node() -> None:
     hosts = SignIn(Store({"nodes/1": b"gpu-7"}), "nodes", 3)
     error = preflight._absent("did not start", [2, 3, 4], 30, hosts, 2)
@@ -71,7 +96,7 @@ def test_a_rank_that_signs_in_and_then_hangs_is_named(monkeypatch: pytest.Monkey
     monkeypatch.setattr(preflight, "SUM_SECONDS", 0.6)
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     store.set("ranks/1", "gpu-7")
-    store.set("nodes/1", "gpu-7")
+    store.set("hosts/1", "gpu-7")
     with pytest.raises(UnavailableError, match=r"Rank 1 on node 1 \(gpu-7\) took no part in a sum"):
         preflight.join(store, rank=0, size=2, nodes=2, timeout=timedelta(minutes=30))
     assert not dist.is_initialized()

@@ -55,6 +55,8 @@ def test_a_batch_size_that_is_no_number_is_refused(value: object) -> None:
         node_rank=st.integers(0, 1),
         address=st.sampled_from(["127.0.0.1", "a-w-0-0.a"]),
         port=st.integers(1, 65535),
+        least_nodes=st.none() | st.just(1),
+        last_call=st.integers(0, 100),
     )
 )
 def test_a_world_survives_the_environment(world: World) -> None:
@@ -70,7 +72,8 @@ def test_an_index_of_a_job_means_nothing_for_a_single_node() -> None:
 
 @pytest.mark.parametrize(
     "environment",
-    [{"NNODES": "two"}, {"TUNERY_PROCESSES": "0"}, {"NNODES": "2", "JOB_COMPLETION_INDEX": "2"}, {"NNODES": "-1"}],
+    [{"NNODES": "two"}, {"TUNERY_PROCESSES": "0"}, {"NNODES": "2", "JOB_COMPLETION_INDEX": "2"}, {"NNODES": "-1"}]
+    + [{"NNODES": nodes} for nodes in ("3:2", "0:2", ":2", "1:2:3", "1:")],
 )
 def test_an_impossible_world_is_refused(environment: dict[str, str]) -> None:
     with pytest.raises(InputError):

@@ -26,10 +26,13 @@ def run(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="With --on: show the run until its end.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="With --on: wait for its end, and leave as it did.")] = False,
     nproc: Annotated[int, typer.Option(min=1, help="Train with this many processes on this machine.")] = 1,
-    nnodes: Annotated[int, typer.Option(min=1, help="Train on this many machines, each with the same command.")] = 1,
+    nnodes: Annotated[
+        str, typer.Option(metavar="N|MIN:MAX", help="Train on this many machines, each with the same command.")
+    ] = "1",
     node_rank: Annotated[int, typer.Option(min=0, help="Which of --nnodes this is; 0 keeps the result.")] = 0,
     master_addr: Annotated[str, typer.Option(help="Where machine 0 is found.")] = "127.0.0.1",
     master_port: Annotated[int, typer.Option(min=1, max=65535, help="Where the machines meet.")] = 29500,
+    last_call: Annotated[int, typer.Option(min=0, help="Seconds to wait for more than MIN machines.")] = 30,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -80,10 +83,11 @@ def run(
             show_warnings(resolved.check(data=False))
         paths = create(record, runs_dir())
     world = None
-    if nproc * nnodes > 1:
-        from workloads.training.world import World
+    if nproc > 1 or nnodes != "1":
+        from workloads.training.world import World, node_range
 
-        world = World(nproc, nnodes, node_rank, master_addr, master_port if nnodes > 1 else 0)
+        least, nodes = node_range(nnodes)
+        world = World(nproc, nodes, node_rank, master_addr, master_port if nodes > 1 else 0, least, last_call)
     result = execute(paths, quiet=as_json, world=world)
     if as_json:
         print_json(result)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from workloads.errors import ExitCode, InputError, Preempted, Problem, TuneryErr
 from workloads.recovery import Recovery
 from workloads.runtime import RunPaths
 from workloads.storage.atomic import read_json, write_json
-from workloads.training.world import World
+from workloads.training.world import World, shared
 
 KINDS: dict[int, type[TuneryError]] = {
     ExitCode.INPUT: InputError,
@@ -65,6 +65,18 @@ class Job:
         places: dict[str, Any] = {name: Path(fields.pop(name)) for name in ("folder", "root", "base_model")}
         recovery = Recovery.model_validate(fields.pop("recovery"))
         return cls(world=World(**fields.pop("world")), recovery=recovery, **places, **fields)
+
+    def joined(self, world: World) -> Job:
+        """This attempt with the nodes that came, written for the ranks.
+
+        Raises:
+            InputError: they cannot share the samples of a step evenly.
+        """
+        if world == self.world:
+            return self
+        job = replace(self, world=world, config=shared(self.config, self.world.size, world.size))
+        job.write()
+        return job
 
     def log(self, rank: int) -> Path:
         """Where a rank's output goes."""

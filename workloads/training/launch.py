@@ -71,13 +71,14 @@ def train(
             _run(job, stop, on_checkpoint)
         finally:
             stop.deferred = False
+        job = Job.read(job.file)  # with the nodes that came
         try:
             outputs = job.conclude(stopped=stop.requested)
         except UnavailableError as error:
             if kills() == killed:
                 raise
             what = f"{error.problems[0].message.split(';')[0]}: the memory of this container had run out."
-            raise too_small(config, base_model, world.size, what) from error
+            raise too_small(job.config, base_model, job.world.size, what) from error
     if stop.requested:
         stop.leave()
     return outputs

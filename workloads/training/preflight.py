@@ -7,11 +7,12 @@ named.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -26,6 +27,9 @@ SUM_SECONDS = 30.0
 """How long summing one number over all ranks may take."""
 _POLL_SECONDS = 0.1
 _DONE = "done"
+_HOSTS = "hosts"
+_DECISION = "members"
+_MEMBERS = f"{_DECISION}/0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +52,19 @@ class SignIn:
         """Says that ``number`` is here."""
         self.store.set(f"{self.place}/{number}", text or "-")
 
-    def missing(self, seconds: float) -> list[int]:
-        """The numbers that have not arrived after ``seconds``; returns at once when all have."""
+    def missing(self, seconds: float, enough: int | None = None, last_call: float = 0.0) -> list[int]:
+        """The numbers that have not arrived after ``seconds``; returns at once when all have.
+
+        When ``enough`` have, it waits ``last_call`` seconds more and no longer.
+        """
         deadline = self.clock() + seconds
         keys = [f"{self.place}/{number}" for number in range(self.count)]
         while not self.store.check(keys):
+            absent = [number for number, key in enumerate(keys) if not self.store.check([key])]
+            if enough is not None and self.count - len(absent) >= enough:
+                deadline, enough = min(deadline, self.clock() + last_call), None
             if self.clock() >= deadline:
-                return [number for number, key in enumerate(keys) if not self.store.check([key])]
+                return absent
             self.sleep(_POLL_SECONDS)
         return []
 
@@ -90,22 +100,41 @@ def open_store(world: World, seconds: float) -> Any:
         ) from error
 
 
-def all_nodes(store: Any, world: World, seconds: float = NODES_SECONDS) -> None:
-    """Waits for every node.
+def gathered(store: Any, world: World, seconds: float = NODES_SECONDS) -> World:
+    """The world of the nodes that came, as this node sees it: all of them, or enough.
 
     Raises:
-        UnavailableError: naming those that did not come.
+        UnavailableError: naming those that did not come; or the others began without this one.
     """
     nodes = SignIn(store, "nodes", world.nodes)
     nodes.arrive(world.node_rank, socket.gethostname())
-    absent = nodes.missing(seconds)
-    if absent:
-        there = ", ".join(f"{n} ({nodes.said(n)})" for n in range(world.nodes) if n not in absent)
+    if world.node_rank == 0:
+        absent = nodes.missing(seconds, world.least_nodes, world.last_call)
+        here = [number for number in range(world.nodes) if number not in absent]
+        if len(here) < (world.least_nodes or world.nodes):
+            raise _missing(world, absent, seconds, {number: nodes.said(number) for number in here})
+        store.set(_MEMBERS, json.dumps(here))
+    elif SignIn(store, _DECISION, 1).missing(seconds + world.last_call):
+        absent = nodes.missing(0)
+        here = [number for number in range(world.nodes) if number not in absent]
+        raise _missing(world, absent, seconds, {number: nodes.said(number) for number in here})
+    members: list[int] = json.loads(store.get(_MEMBERS))
+    if world.node_rank not in members:
         raise UnavailableError.of(
-            f"Of {world.nodes} nodes, {_numbers('node', absent)} did not arrive within {seconds:.0f} s; there are "
-            f"{there}.",
-            "see why it has not started: its pod's events, or its log",
+            f"The training has begun without node {world.node_rank} ({socket.gethostname()}), which came too late.",
+            "start it again: it takes part when the nodes gather the next time",
         )
+    place = members.index(world.node_rank)
+    SignIn(store, _HOSTS, len(members)).arrive(place, socket.gethostname())
+    return replace(world, nodes=len(members), node_rank=place, least_nodes=None)
+
+
+def _missing(world: World, absent: list[int], seconds: float, here: dict[int, str | None]) -> UnavailableError:
+    there = ", ".join(f"{number} ({host})" for number, host in here.items())
+    return UnavailableError.of(
+        f"Of {world.nodes} nodes, {_numbers('node', absent)} did not arrive within {seconds:.0f} s; there are {there}.",
+        "see why it has not started: its pod's events, or its log",
+    )
 
 
 def join(store: Any, rank: int, size: int, nodes: int, timeout: timedelta) -> None:
@@ -124,7 +153,7 @@ def join(store: Any, rank: int, size: int, nodes: int, timeout: timedelta) -> No
     ranks = SignIn(store, "ranks", size)
     ranks.arrive(rank, socket.gethostname())
     if absent := ranks.missing(RANKS_SECONDS):
-        raise _absent("did not start", absent, RANKS_SECONDS, SignIn(store, "nodes", nodes), per_node)
+        raise _absent("did not start", absent, RANKS_SECONDS, SignIn(store, _HOSTS, nodes), per_node)
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -139,7 +168,7 @@ def join(store: Any, rank: int, size: int, nodes: int, timeout: timedelta) -> No
         dist.init_process_group(backend, store=group, rank=rank, world_size=size, timeout=timeout)
         return
     silent = sums.missing(SUM_SECONDS / 3)  # the others find out a little later
-    hosts = SignIn(store, "nodes", nodes)
+    hosts = SignIn(store, _HOSTS, nodes)
     if silent:
         raise _absent("took no part in a sum over all ranks", silent, SUM_SECONDS, hosts, per_node)
     raise UnavailableError.of(

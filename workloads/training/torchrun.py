@@ -1,6 +1,7 @@
 """torchrun, tied to the life of its launcher: ``python -m workloads.training.torchrun JOB.json``.
 
-It adds what torchrun lacks: it ends with its parent, names the nodes that are missing, and leaves the exit code of
+It adds what torchrun lacks: it ends with its parent, names the nodes that are missing or begins without them, as the
+run says, and leaves the exit code of
 each rank that failed where the launcher can read it.
 """
 
@@ -14,7 +15,7 @@ from pathlib import Path
 from workloads.errors import ExitCode, TuneryError
 from workloads.storage.atomic import write_json
 from workloads.training.job import Job
-from workloads.training.preflight import NODES_SECONDS, all_nodes, open_store
+from workloads.training.preflight import NODES_SECONDS, gathered, open_store
 from workloads.training.signals import ENV_PARENT, die_with_parent
 
 
@@ -31,7 +32,8 @@ def main(job_file: Path) -> int:
     try:
         if world.nodes > 1:
             store = open_store(world, NODES_SECONDS)  # kept: it is rank 0's server from here on
-            all_nodes(store, world)
+            job = job.joined(gathered(store, world))
+            world = job.world
         run(
             parse_args(
                 [

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from workloads.errors import InputError, Problem
-from workloads.runtime import ENV_PROCESSES, MASTER_PORT
+from workloads.runtime import ENV_LAST_CALL, ENV_PROCESSES, MASTER_PORT
 
+LAST_CALL_SECONDS = 30
 _BATCH, _ACCUMULATION = "per_device_train_batch_size", "gradient_accumulation_steps"
 _DEFAULT_BATCH = 8  # of the trainer
 
@@ -26,9 +27,13 @@ class World:
 
     Attributes:
         processes: on each node.
+        nodes: how many there are, or where ``least_nodes`` is less at the most.
         node_rank: of the node that this process is on; node 0 has the checkpoints and the result.
         address: where node 0 is found by the others.
         port: where they meet; 0 takes a free one, which only a single node can.
+        least_nodes: with so many, node 0 among them, the training begins when ``last_call`` seconds have passed;
+            None: only when all nodes are there.
+        last_call: seconds, as torchrun's ``last_call_timeout``.
     """
 
     processes: int = 1
@@ -36,6 +41,8 @@ class World:
     node_rank: int = 0
     address: str = "127.0.0.1"
     port: int = 0
+    least_nodes: int | None = None
+    last_call: int = LAST_CALL_SECONDS
 
     @property
     def size(self) -> int:
@@ -49,7 +56,7 @@ class World:
         Raises:
             InputError: a variable is not the number that it should be.
         """
-        nodes = _number(environ, "NNODES", 1, minimum=1)
+        least_nodes, nodes = node_range(environ.get("NNODES") or "1")
         several = nodes > 1
         world = cls(
             processes=_number(environ, ENV_PROCESSES, 1, minimum=1),
@@ -57,6 +64,8 @@ class World:
             node_rank=_number(environ, "JOB_COMPLETION_INDEX", 0, minimum=0) if several else 0,
             address=environ.get("MASTER_ADDR", "127.0.0.1") if several else "127.0.0.1",
             port=_number(environ, "MASTER_PORT", MASTER_PORT, minimum=1) if several else 0,
+            least_nodes=least_nodes,
+            last_call=_number(environ, ENV_LAST_CALL, LAST_CALL_SECONDS, minimum=0),
         )
         if world.node_rank >= nodes:
             raise InputError.of(
@@ -66,11 +75,29 @@ class World:
 
     def as_environment(self) -> dict[str, str]:
         """What :meth:`from_environment` reads."""
-        alone = {ENV_PROCESSES: str(self.processes), "NNODES": str(self.nodes)}
+        nodes = str(self.nodes) if self.least_nodes is None else f"{self.least_nodes}:{self.nodes}"
+        alone = {ENV_PROCESSES: str(self.processes), "NNODES": nodes, ENV_LAST_CALL: str(self.last_call)}
         if self.nodes == 1:
             return alone
         place = {"JOB_COMPLETION_INDEX": str(self.node_rank), "MASTER_ADDR": self.address}
         return alone | place | {"MASTER_PORT": str(self.port or MASTER_PORT)}
+
+
+def node_range(text: str) -> tuple[int | None, int]:
+    """The fewest nodes, None unless there may be fewer, and the most, of ``N`` or ``MIN:MAX`` as torchrun has it.
+
+    Raises:
+        InputError: it is neither.
+    """
+    least, separator, most = text.rpartition(":")
+    numbers = [part for part in (least, most) if part.isascii() and part.isdigit() and int(part) > 0]
+    if len(numbers) != 1 + len(separator) or (separator and int(least) > int(most)):
+        raise InputError.of(
+            f"{text!r} is no number of nodes.",
+            "give how many, such as 2, or the fewest and the most: 1:2",
+            key="NNODES",
+        )
+    return (int(least) if separator and least != most else None), int(most)
 
 
 def _number(environ: Mapping[str, str], name: str, default: int, *, minimum: int) -> int:
