@@ -3,7 +3,7 @@ BIN := $(or $(TUNERY_VENV),.venv)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-cdktn test-terraform test-cluster check policy format goldens lock bench bench-training bench-infra bench-cluster faults bench-hub synth diff deploy destroy clean
+.PHONY: help setup demo test test-slow test-cdktn test-cosign test-transformers4 test-terraform test-images images test-cluster check policy format goldens lock bench bench-training bench-infra bench-cluster faults bench-hub synth diff deploy destroy clean
 
 help:  ## Show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,14 +23,28 @@ test-slow: setup  ## The tests that train for a minute or more: several processe
 test-cdktn: setup  ## Build the infrastructure's app with CDK Terrain too (installs it apart, 450 MB)
 	@$(BIN)/python -m pytest -m cdktn tests/infra
 
+test-transformers4: setup  ## Load what is published in the transformers of vLLM (installs it apart, 150 MB)
+	@$(BIN)/python -m pytest -m "transformers4 or not transformers4" tests/stages/test_export_transformers4.py
+
+test-cosign: setup  ## Check a published model's signature with cosign (builds it with Go, the first time)
+	@scripts/cosign >/dev/null
+	@$(BIN)/python -m pytest tests/hub/test_cosign.py
+
 test-terraform: setup  ## Deploy and destroy an environment with cdktf, on the test provider
 	@$(BIN)/python -m pytest -m terraform_full tests/infra
+
+images: setup  ## Build the four images here with docker or buildah (BASES, PACKAGE_INDEX, CA: docs/images.md)
+	@scripts/build_image $(or $(IMAGE),stager trainer server board)
+
+test-images: setup  ## Build the stager for real, push, lock, pull and run it (root; buildah, runc, debootstrap, docker-registry)
+	@$(BIN)/python -m pytest -n 0 -m images tests/images
 
 check: setup  ## Lint, types, import direction, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m scripts.check_images
 	scripts/regenerate --diff
 
 policy: setup  ## Check the Terraform of all environments with checkov (installs it apart, 0.2 GB)

@@ -2,6 +2,9 @@
 
 A server of the tests plays Artifactory over loopback, in a process of its own. Prints a table and writes
 benchmarks/results/hub.json. Single times depend on the machine and its disk; ratios travel.
+
+tunery ends when what it fetched would survive a power cut; the other two leave that to the system. So a download is
+timed until its command ends, until its files are on the disk whoever brought them, and on a disk in memory.
 """
 
 from __future__ import annotations
@@ -30,20 +33,30 @@ RESULTS = Path(__file__).parent / "results" / "hub.json"
 TUNERY, HF = str(BIN / "tunery"), str(BIN / "hf")
 MODEL, REPOSITORY = "org/model", "huggingface"
 SHARD, SHARDS, ROUNDS, AT_ONCE = 128 << 20, 16, 6, 8
+MEMORY_DISK = Path("/dev/shm")  # noqa: S108 Linux has a file system in memory there
 _PART = 16 << 20
 
 
 @dataclass(frozen=True)
 class Used:
-    """What a command took: seconds of wall time and of processors, and its peak memory in MB."""
+    """What a command took: seconds of wall time and of processors, and its peak memory in MB.
+
+    Attributes:
+        durable: seconds until the files that it brought were on the disk.
+    """
 
     wall: float
     cpu: float
     memory: float
+    durable: float
 
 
-def measured(command: Sequence[str], env: Mapping[str, str], given: str = "") -> Used:
-    """Runs a command to its end; what is still to be written of earlier ones is written first."""
+def measured(command: Sequence[str], env: Mapping[str, str], given: str = "", brought: Path | None = None) -> Used:
+    """Runs a command to its end; what is still to be written of earlier ones is written first.
+
+    Args:
+        brought: the folder that the command fills.
+    """
     os.sync()
     started = time.perf_counter()
     with tempfile.TemporaryFile("w+") as said:
@@ -59,7 +72,19 @@ def measured(command: Sequence[str], env: Mapping[str, str], given: str = "") ->
         if process.returncode:
             said.seek(0)
             raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{said.read()[-2000:]}")
-    return Used(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000)
+    if brought is not None:
+        flush(brought)
+    durable = time.perf_counter() - started
+    return Used(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000, durable)
+
+
+def flush(folder: Path) -> None:
+    """Returns when the files of a folder are on the disk."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
 
 
 def write_shard(path: Path) -> None:
@@ -86,8 +111,9 @@ def make_model(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def _serve(connection: Connection, folder: Path) -> None:
+def _serve(connection: Connection, folder: Path, scratch: Path) -> None:
     """Plays Artifactory until told to end; answers every other message with the bytes it sent and received so far."""
+    tempfile.tempdir = str(scratch)  # on the disk of the model, whose files it takes by hard link
     sys.path.insert(0, str(ROOT / "tests"))
     from artifactory import FakeArtifactory
 
@@ -124,10 +150,10 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Server]:
+def serving(folder: Path, scratch: Path) -> Iterator[Server]:
     """A server that has the model."""
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs, folder))
+    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs, folder, scratch))
     process.start()
     url, token = ours.recv()
     try:
@@ -137,38 +163,72 @@ def serving(folder: Path) -> Iterator[Server]:
         process.join()
 
 
-def downloads(server: Server, files: Sequence[Path], scratch: Path, env: dict[str, str]) -> list[Row]:
+Downloads = dict[str, list[Used]]
+"""Program -> what each of its rounds took."""
+
+
+def downloads(server: Server, files: Sequence[Path], scratch: Path, env: dict[str, str], rounds: int) -> Downloads:
     """The whole model by tunery, by ``hf download`` and by one curl, in turn."""
     out = scratch / "out"
     base = f"{server.url}/api/huggingfaceml/{REPOSITORY}/{MODEL}/resolve/main"
     lines = [f'header = "Authorization: Bearer {server.token}"']
     lines += [f'url = "{base}/{file.name}"\noutput = "{out / file.name}"' for file in files]
     commands = {
-        "tunery": ([TUNERY, "fetch", MODEL], ""),
-        "hf": ([HF, "download", MODEL, "--local-dir", str(out)], ""),
-        "curl": (["curl", "-sSf", "-K", "-"], "\n".join(lines)),
+        "tunery": ([TUNERY, "fetch", MODEL], "", scratch / "cache"),
+        "hf": ([HF, "download", MODEL, "--local-dir", str(out)], "", out),
+        "curl": (["curl", "-sSf", "-K", "-"], "\n".join(lines), out),
     }
-    found: dict[str, list[Used]] = {name: [] for name in commands}
-    for number in range(ROUNDS):
+    found: Downloads = {name: [] for name in commands}
+    for number in range(rounds):
         # Each goes first in its turn: a disk is slower after a write than before one.
         order = [*commands][number % len(commands) :] + [*commands][: number % len(commands)]
         for name in order:
-            command, given = commands[name]
+            command, given, brought = commands[name]
             for folder in (out, scratch / "cache", scratch / "hf"):
                 shutil.rmtree(folder, ignore_errors=True)
             out.mkdir()
-            found[name].append(measured(command, env, given))
-    shutil.rmtree(out)
-    ours, hf, curl = (
-        Used(*(statistics.median(getattr(used, field) for used in found[name]) for field in ("wall", "cpu", "memory")))
-        for name in ("tunery", "hf", "curl")
-    )
+            found[name].append(measured(command, env, given, brought))
+    for folder in (out, scratch / "cache", scratch / "hf"):
+        shutil.rmtree(folder, ignore_errors=True)
+    return found
+
+
+def _median(found: Downloads, name: str, field: str) -> float:
+    return float(statistics.median(getattr(used, field) for used in found[name]))
+
+
+def compared(found: Downloads, field: str, where: str) -> list[Row]:
+    """The times of the three programs: medians, and the round that was the worst for tunery against hf download."""
+    ours, hf, curl = (_median(found, name, field) for name in ("tunery", "hf", "curl"))
+    rounds = [(getattr(a, field), getattr(b, field)) for a, b in zip(found["tunery"], found["hf"], strict=True)]
+    mine, theirs = max(rounds, key=lambda pair: pair[0] / pair[1])
     return [
-        Row("download, against hf download", ours.wall, hf.wall, "s", "1.5 times faster", hf.wall / ours.wall >= 1.5),
-        Row("download, against curl", ours.wall, curl.wall, "s", "at least 0.8 times", curl.wall / ours.wall >= 0.8),
-        Row("processor time, against hf download", ours.cpu, hf.cpu, "s", "no more", ours.cpu <= hf.cpu),
-        Row("peak memory, against hf download", ours.memory, hf.memory, "MB", "under 150", ours.memory < 150),
+        Row(f"download{where}, against hf download", ours, hf, "s", "1.5 times faster", hf / ours >= 1.5),
+        Row(f"worst of {len(rounds)} rounds{where}, against hf", mine, theirs, "s", "not slower", mine <= theirs),
+        Row(f"download{where}, against curl", ours, curl, "s", "at least 0.8 times", curl / ours >= 0.8),
     ]
+
+
+def spent(found: Downloads) -> list[Row]:
+    """Processor time and memory."""
+    cpu, theirs = (_median(found, name, "cpu") for name in ("tunery", "hf"))
+    memory, plain = (_median(found, name, "memory") for name in ("tunery", "hf"))
+    return [
+        Row("processor time, against hf download", cpu, theirs, "s", "no more", cpu <= theirs),
+        Row("peak memory, against hf download", memory, plain, "MB", "under 150", memory < 150),
+    ]
+
+
+def in_memory() -> list[Row]:
+    """The downloads on a disk in memory, where no disk is waited for; nothing where there is no room for one."""
+    if not MEMORY_DISK.is_dir() or shutil.disk_usage(MEMORY_DISK).free < 4 * SHARD * SHARDS:
+        return []
+    with tempfile.TemporaryDirectory(prefix="tunery-bench-", dir=MEMORY_DISK) as name:
+        scratch = Path(name)
+        files = make_model(scratch / "model")
+        with serving(scratch / "model", scratch) as server:
+            found = downloads(server, files, scratch, server.environment(scratch), ROUNDS // 2)
+    return compared(found, "wall", " (memory)")
 
 
 def cached_again(server: Server, scratch: Path, env: dict[str, str]) -> list[Row]:
@@ -179,7 +239,7 @@ def cached_again(server: Server, scratch: Path, env: dict[str, str]) -> list[Row
     seconds = statistics.median(measured([TUNERY, "fetch", MODEL], env).wall for _ in range(5))
     moved = (server.bytes()[0] - before) / 5 / 1e6
     return [
-        Row("fetch of what is in the cache", seconds, None, "s", "under 0.3", seconds < 0.3),
+        Row("fetch of what is in the cache", seconds, None, "s", "at most 0.2", seconds <= 0.2),
         Row("bytes moved for it", moved, None, "MB", "under 0.1", moved < 0.1),
     ]
 
@@ -218,11 +278,13 @@ def main() -> int:
         scratch = Path(name)
         files = make_model(scratch / "model")
         size = sum(file.stat().st_size for file in files)
-        with serving(scratch / "model") as server:
+        with serving(scratch / "model", scratch) as server:
             env = server.environment(scratch)
-            rows = downloads(server, files, scratch, env) + cached_again(server, scratch, env)
+            found = downloads(server, files, scratch, env, ROUNDS)
+            rows = compared(found, "wall", "") + compared(found, "durable", " (flushed)") + spent(found)
+            rows += cached_again(server, scratch, env)
             rows += together(server, size, scratch, env) + second_version(server, scratch / "model", env)
-    return report(rows, RESULTS)
+    return report(rows + in_memory(), RESULTS)
 
 
 if __name__ == "__main__":

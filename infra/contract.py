@@ -41,6 +41,7 @@ def contract(environment: Environment) -> dict[str, Any]:
             "url": artifactory.url,
             "models": artifactory.models,
             "published": artifactory.published,
+            "signing_keys": artifactory.signing_keys,
         },
         "labels": {
             "pool": n.POOL_LABEL,
@@ -53,11 +54,11 @@ def contract(environment: Environment) -> dict[str, Any]:
         "taints": {"spot": n.SPOT_TAINT, "gpu": n.GPU_TAINT, "compute_class": n.COMPUTE_CLASS_LABEL},
         "service_accounts": list(n.ROLES),
         "stages": dict(n.STAGE_ROLES),
-        "secrets": {name: {"secret": names.secret(name), "roles": list(roles)} for name, roles in n.SECRETS.items()},
-        "secret_classes": {
-            role: names.secret_class(role) for role in n.ROLES if any(role in readers for readers in n.SECRETS.values())
+        "secrets": {
+            name: {"secret": names.secret(name), "roles": list(roles), "optional": names.does_without(name)}
+            for name, roles in n.SECRETS.items()
         },
-        "local_queue": names.local_queue,
+        "secret_classes": {role: names.secret_class(role) for role in n.ROLES if names.mounted_secrets(role)},
         "priorities": dict(n.PRIORITIES),
         "controllers": {
             name: namespace for name, namespace in n.CONTROLLER_NAMESPACES.items() if _is_on(name, environment)
@@ -78,7 +79,7 @@ def contract(environment: Environment) -> dict[str, Any]:
             name: {
                 "namespace": names.team_namespace(name),
                 "folder": names.team_folder(name),
-                "cluster_queue": names.cluster_queue(name),
+                "cluster_queues": {pool: names.cluster_queue(name, pool) for pool in environment.pools},
                 "group": team.group,
                 "gpus": team.gpus,
                 "borrow": team.borrow,
@@ -133,4 +134,5 @@ def _pool(environment: Environment, name: str) -> dict[str, Any]:
         "max": pool.max,
         "zones": list(pool.zones or environment.zones),
         "compute_class": name,
+        "queue": n.Names(environment).local_queue(name),
     }

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import get_args
 
-from infra.settings import Capacity, Environment
+from infra.settings import Capacity, Environment, OptionalSecret
 
 DOMAIN = "tunery.dev"
 COMPUTE_CLASS_LABEL = "cloud.google.com/compute-class"
@@ -50,8 +51,21 @@ SECRETS: dict[str, tuple[str, ...]] = {
     "hf-token": ("stager",),
     "wandb-key": ("trainer",),
     "api-keys": ("server",),
+    "signing-key": ("publisher",),
+    "repository-token": (),
 }
 """A Secret Manager secret, and the roles that read it."""
+
+OPTIONAL_SECRETS: tuple[OptionalSecret, ...] = get_args(OptionalSecret)
+"""Of these, pods mount only those that the environment says it has: the add-on starts no pod while a secret that it
+mounts has no value."""
+
+BUILD_SECRETS: dict[str, str] = {
+    "repository-token": "builder",
+    "artifactory-token": "submitter",
+}
+"""A secret that Cloud Build reads too, and the account that does: one opens the pull requests that lock images, the
+other looks up base models."""
 
 PRIORITIES: dict[str, int] = {"low": -100, "normal": 0, "high": 100}
 """Kueue's WorkloadPriorityClasses: who is admitted first. A running pod is never preempted by them directly."""
@@ -192,19 +206,29 @@ class Names:
         """The folder of the bucket ``runs`` that only the team can read and write: ``<team>/<run id>/...``."""
         return f"{team}/"
 
-    def cluster_queue(self, team: str) -> str:
-        """Kueue's ClusterQueue with the team's quota."""
-        return f"team-{team}"
+    def cluster_queue(self, team: str, pool: str) -> str:
+        """Kueue's ClusterQueue with the team's quota in a pool."""
+        return f"team-{team}-{pool}"
 
-    @property
-    def local_queue(self) -> str:
-        """Kueue's LocalQueue, of the same name in every team namespace."""
-        return "runs"
+    def local_queue(self, pool: str) -> str:
+        """Kueue's LocalQueue for a pool, of the same name in every team namespace."""
+        return pool
 
     @property
     def cohort(self) -> str:
         """Kueue's cohort: the teams that lend to one another."""
         return self.prefix
+
+    def mounted_secrets(self, role: str) -> tuple[str, ...]:
+        """The secrets that the pods of a role mount: what they need, and what the environment has beyond that."""
+        return tuple(name for name, roles in SECRETS.items() if role in roles and not self.does_without(name))
+
+    def does_without(self, secret: str) -> bool:
+        """Whether a secret is optional and has no value in the environment."""
+        there = {*self.environment.optional_secrets}
+        if self.environment.artifactory.signing_keys is not None:
+            there.add("signing-key")
+        return secret in OPTIONAL_SECRETS and secret not in there
 
     def secret_class(self, role: str) -> str:
         """The SecretProviderClass that mounts a role's secrets."""

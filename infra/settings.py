@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Capacity = Literal["on-demand", "spot", "flex-start", "reservation"]
+OptionalSecret = Literal["hf-token", "wandb-key", "signing-key"]
 Severity = Literal["LOW", "MEDIUM", "HIGH", "CRITICAL"]
 
 LABEL = r"^[a-z]([a-z0-9-]*[a-z0-9])?$"
@@ -162,6 +163,15 @@ class Artifactory(Settings):
     """The repository of the Hugging Face kind that base models come from."""
     published: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "tunery-models"
     """The generic repository that results go to."""
+    signing_keys: (
+        Annotated[
+            str,
+            Field(pattern=r"^(-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]{40,4000}-----END PUBLIC KEY-----\n?)+$"),
+        ]
+        | None
+    ) = None
+    """Public keys in PEM, one after another. Published models are signed with the secret `signing-key`, and none is
+    fetched that the owner of one of these keys has not signed; without them nothing is checked."""
 
 
 class Registry(Settings):
@@ -275,6 +285,8 @@ class Environment(Settings):
     """Who runs trainings."""
     artifactory: Artifactory
     """Where models come from and go to."""
+    optional_secrets: tuple[OptionalSecret, ...] = ()
+    """Those of the optional secrets that have a value here. Pods mount them, and start without the others."""
     registry: Registry = Registry()
     """Container images."""
     storage: Storage = Storage()

@@ -18,7 +18,7 @@ from infra import contract
 from infra.errors import EXIT_INPUT, SettingsError
 from infra.settings import Environment
 from infra.settings_loader import load_all
-from scripts import generate_infra, generate_render
+from scripts import generate_builds, generate_infra, generate_render
 from scripts.generate_training_schema import render as training_schema
 from workloads.explain.explain import document
 from workloads.run_spec import RunSpec
@@ -51,7 +51,8 @@ def generated() -> dict[Path, str]:
     texts = {path: make() for path, make in SCHEMA_FILES.items()} | {CAUSES: document()}
     for environment in load_all(CONFIGS / "environments"):
         texts[PLATFORM / f"{environment.name}.json"] = contract.render(environment)
-    return texts | generate_infra.render() | generate_render.render()
+    texts |= generate_builds.render()
+    return texts | generate_infra.render() | generate_render.render(texts[PLATFORM / "dev.json"])
 
 
 def main(arguments: list[str]) -> int:

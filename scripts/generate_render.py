@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from scripts import mpi_example
 from workloads import platform
+from workloads.platform import Platform
 from workloads.render.pipeline import objects
 from workloads.render.run import ClusterRun
 from workloads.render.text import to_documents
@@ -23,9 +25,9 @@ CASES: dict[str, dict[str, Any]] = {
 """File name -> what its run spec says beside the training."""
 
 
-def case(name: str) -> ClusterRun:
-    """The run of a golden, on the committed contract of dev."""
-    found = platform.load("dev", ROOT / "configs" / "platform")
+def case(name: str, at: Platform | None = None) -> ClusterRun:
+    """The run of a golden, on the committed contract of dev or the given one."""
+    found = at or platform.load("dev", ROOT / "configs" / "platform")
     spec = RunSpec.model_validate({"name": "demo", "training": {"stage": "sft"}, **CASES[name]})
     images = {
         image: f"{found.registry}/{repository}@sha256:{digit * 64}"
@@ -38,6 +40,8 @@ def case(name: str) -> ClusterRun:
     return ClusterRun("demo-0123456789", spec, "research", found, images, base_gb=16.1)
 
 
-def render() -> dict[Path, str]:
-    """Path -> text of every golden."""
-    return {GOLDENS / f"{name}.yaml": to_documents(objects(case(name))) for name in CASES}
+def render(contract: str) -> dict[Path, str]:
+    """Path -> text of every golden, on the contract that is generated with them."""
+    at = Platform.model_validate_json(contract)
+    goldens = {GOLDENS / f"{name}.yaml": to_documents(objects(case(name, at))) for name in CASES}
+    return goldens | mpi_example.render(case("two-nodes-of-two-gpus", at))

@@ -1,4 +1,5 @@
-"""Runs checkov on the synthesized Terraform: no check may fail but those that configs/policy/checkov.yaml names.
+"""Runs checkov on the synthesized Terraform and the Dockerfiles: no check may fail but those that
+configs/policy/checkov.yaml names.
 
 checkov holds back packages that the rest needs, so it has an environment of its own.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -28,10 +30,10 @@ def skips() -> dict[str, str]:
     return found
 
 
-def scan(folder: Path) -> dict[str, Any]:
-    """checkov's report on the ``cdk.tf.json`` files of a folder, as its JSON."""
+def scan(folder: Path, framework: str = "terraform_json") -> dict[str, Any]:
+    """checkov's report on a folder, as its JSON."""
     checkov = str(ensure("policy") / "checkov")
-    command = [checkov, "--directory", str(folder), "--framework", "terraform_json", "--output", "json"]
+    command = [checkov, "--directory", str(folder), "--framework", framework, "--output", "json"]
     command += ["--quiet", "--compact", "--skip-download"]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "LOG_LEVEL": "ERROR"}
@@ -43,6 +45,12 @@ def scan(folder: Path) -> dict[str, Any]:
     return report
 
 
+def expanded(dockerfile: str) -> str:
+    """A Dockerfile whose FROM lines name what they mean by default, as a builder reads them; checkov does not."""
+    defaults = dict(re.findall(r"^ARG (\w+)=(\S+)$", dockerfile.partition("\nFROM ")[0], re.MULTILINE))
+    return re.sub(r"^FROM \$\{(\w+)\}", lambda found: f"FROM {defaults[found[1]]}", dockerfile, flags=re.MULTILINE)
+
+
 def main() -> int:
     """Exit 1 when a check fails, or when one that is skipped is not needed any more."""
     with tempfile.TemporaryDirectory() as folder:
@@ -51,9 +59,13 @@ def main() -> int:
                 place = Path(folder) / name
                 place.mkdir()
                 (place / "cdk.tf.json").write_text(json.dumps(terraform, indent=2), encoding="utf-8")
-        every = scan(Path(folder))
+        for dockerfile in sorted((ROOT / "images").glob("*/Dockerfile")):
+            place = Path(folder) / dockerfile.parent.name
+            place.mkdir()
+            (place / "Dockerfile").write_text(expanded(dockerfile.read_text(encoding="utf-8")), encoding="utf-8")
+        reports = [scan(Path(folder)), scan(Path(folder), "dockerfile")]
         allowed = skips()
-        failed = every.get("results", {}).get("failed_checks", [])
+        failed = [check for report in reports for check in report.get("results", {}).get("failed_checks", [])]
     open_failures = [check for check in failed if check["check_id"] not in allowed]
     for check in open_failures:
         print(
@@ -62,9 +74,9 @@ def main() -> int:
     unused = sorted(set(allowed) - {check["check_id"] for check in failed})
     for name in unused:
         print(f"{name} is skipped in {SKIPS.relative_to(ROOT)} but fails nowhere: remove it", file=sys.stderr)
-    summary = every.get("summary", every)
-    print(f"policy: checkov passed {summary['passed']}, failed {len(open_failures)}, skipped ids {len(allowed)}")
-    return 1 if open_failures or unused or not summary["passed"] else 0
+    passed = [report.get("summary", report)["passed"] for report in reports]
+    print(f"policy: checkov passed {sum(passed)}, failed {len(open_failures)}, skipped ids {len(allowed)}")
+    return 1 if open_failures or unused or not all(passed) else 0
 
 
 if __name__ == "__main__":

@@ -62,7 +62,13 @@ def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNERY_HUB", str(tmp_path / "hub"))
     monkeypatch.setenv("TUNERY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TUNERY_RUNS", str(tmp_path / "runs"))
-    for name in ("TUNERY_API_KEY", "TUNERY_ARTIFACTORY_URL", "TUNERY_CACHE_LIMIT", "TUNERY_SIGNING_KEY"):
+    for name in (
+        "TUNERY_API_KEY",
+        "TUNERY_ARTIFACTORY_URL",
+        "TUNERY_CACHE_LIMIT",
+        "TUNERY_SIGNING_KEY",
+        "TUNERY_SIGNING_PUBLIC_KEY",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -28,7 +28,8 @@ def test_every_role_of_a_stage_and_every_reader_of_a_secret_is_a_service_account
     found = platform.load("prod", repository / "configs" / "platform")
     assert set(found.stages.values()) <= set(found.service_accounts)
     assert {role for secret in found.secrets.values() for role in secret.roles} <= set(found.service_accounts)
-    assert found.secrets_of("stager") == ("artifactory-token", "hf-token")
+    assert found.secrets_of("stager") == ("artifactory-token",)
+    assert found.secrets_of("trainer") == ()  # its one secret is optional, and prod has none
     assert found.secrets_of("runner") == ()
 
 
@@ -56,12 +57,12 @@ def test_every_field_that_does_not_fit_is_named_with_its_key(folder: Path) -> No
     values = json.loads(path.read_text())
     values["pools"]["l4x1"]["max"] = "many"
     values["pools"]["l4x1"]["colour"] = "green"
-    del values["local_queue"]
+    del values["priorities"]
     path.write_text(json.dumps(values))
     with pytest.raises(InputError) as refusal:
         platform.load("dev", folder)
     keys = {problem.key for problem in refusal.value.problems}
-    assert keys == {"pools.l4x1.max", "pools.l4x1.colour", "local_queue"}
+    assert keys == {"pools.l4x1.max", "pools.l4x1.colour", "priorities"}
     assert all("make goldens" in problem.fix and problem.file == str(path) for problem in refusal.value.problems)
 
 

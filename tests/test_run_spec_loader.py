@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -97,3 +98,36 @@ def test_json_is_read_too(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(json.dumps({"name": "a", "training": TRAINING}))
     assert load_run_spec(path).spec.name == "a"
+
+
+@pytest.mark.parametrize(
+    ("data", "keys"),
+    [
+        ({}, ["data.o"]),
+        ({"o": {"sha256": "0" * 64}}, []),
+        ({"o": {"sha256": "0" * 64, "revision": "main"}, "h": {"revision": "v1"}}, ["data.o"]),
+        ({"o": {"sha256": "0" * 64}, "h": {"sha256": "0" * 64}}, ["data.h"]),
+        ({"o": {"sha256": "0" * 64}, "d": {}, "hh": {}}, ["data.d", "data.hh"]),
+    ],
+)
+def test_the_version_of_data_that_is_elsewhere(tmp_path: Path, data: dict[str, Any], keys: list[str]) -> None:
+    rows = [{"instruction": "Say 1.", "input": "", "output": "1"}]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    info = {
+        "d": {"file_name": "rows.json"},
+        "h": {"hf_hub_url": "a/b"},
+        "o": {"cloud_file_name": "gs://bucket/rows.jsonl"},
+    }
+    (tmp_path / "dataset_info.json").write_text(json.dumps(info))
+    training = {**TRAINING, "dataset": "d,h,o", "dataset_dir": str(tmp_path)}
+    resolved = load_run_spec(_write(tmp_path, {"name": "a", "training": training, "data": data}))
+    assert [problem.key for problem in resolved.check()] == keys
+
+
+@given(st.one_of(st.sampled_from(["no", "off", "yes", "1e-4", "null", "~", "a: b", "[1]", "", " ", "#"]), st.text()))
+def test_a_text_among_the_overrides_stays_that_text(text: str) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "run.yaml"
+        values = {"name": "a", "training": TRAINING, "overrides": {"eval_strategy": text}}
+        path.write_text(yaml.safe_dump(values, default_style='"'))  # every text in quotes
+        assert load_run_spec(path).training.values["eval_strategy"] == text

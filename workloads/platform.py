@@ -37,6 +37,8 @@ class Artifactory(Part):
     """The repository of base models, of the Hugging Face kind."""
     published: str
     """The generic repository of results."""
+    signing_keys: str | None
+    """The public keys, in PEM, of who may sign what is published; None where nobody signs."""
 
 
 class Labels(Part):
@@ -59,10 +61,12 @@ class Taints(Part):
 
 
 class Secret(Part):
-    """A Secret Manager secret and the roles that read it."""
+    """A Secret Manager secret and the roles that may read it."""
 
     secret: str
     roles: tuple[str, ...]
+    optional: bool
+    """It need not have a value here: pods start without it, and mount it nowhere."""
 
 
 class RetentionDays(Part):
@@ -110,15 +114,18 @@ class Pool(Part):
     max: int
     zones: tuple[str, ...]
     compute_class: str
+    queue: str
+    """The LocalQueue for its nodes, in every team's namespace."""
 
 
 class Team(Part):
-    """A namespace, a queue and a share of the GPUs."""
+    """A namespace, a queue for each pool, and a share of the GPUs."""
 
     namespace: str
     folder: str
     """The managed folder of the runs bucket that the team's runs are in."""
-    cluster_queue: str
+    cluster_queues: dict[str, str]
+    """Pool -> the ClusterQueue with the team's quota in it."""
     group: str | None
     gpus: int
     borrow: int | None
@@ -173,7 +180,6 @@ class Platform(Part):
     secrets: dict[str, Secret]
     secret_classes: dict[str, str]
     """Service account -> the SecretProviderClass that mounts its secrets."""
-    local_queue: str
     priorities: dict[str, int]
     controllers: dict[str, str]
     """Controller -> its namespace."""
@@ -201,8 +207,8 @@ class Platform(Part):
         return f"{self.local.store}/models" if self.local else f"gs://{self.buckets['models']}/models"
 
     def secrets_of(self, role: str) -> tuple[str, ...]:
-        """The secrets that a service account reads."""
-        return tuple(name for name, secret in self.secrets.items() if role in secret.roles)
+        """The secrets that the pods of a service account mount."""
+        return tuple(name for name, secret in self.secrets.items() if role in secret.roles and not secret.optional)
 
 
 def environments(folder: Path | None = None) -> list[str]:

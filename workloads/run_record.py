@@ -48,6 +48,25 @@ class DatasetDigest:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteDataset:
+    """A data set of a run that the fetch stage brings.
+
+    Attributes:
+        name: its name in dataset_info.json.
+        source: its name in the hub, or ``gs://BUCKET/KEY``.
+        revision: 40 hex digits that name its content: those of a version in the hub, or the start of ``sha256``.
+        sha256: of an object's content, in hex; None for a data set in the hub.
+        size: bytes of its files; 0 for an object, which is not looked for when a run is planned.
+    """
+
+    name: str
+    source: str
+    revision: str
+    sha256: str | None = None
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """One run, as ``run.json`` holds it.
 
@@ -69,6 +88,7 @@ class RunRecord:
     seed: int
     trials: tuple[dict[str, Any], ...] = ()
     """Of a run with a sweep, each trial's parameters: drawn once, when the run is planned."""
+    remote_datasets: tuple[RemoteDataset, ...] = ()
 
     def write(self, paths: RunPaths) -> None:
         """Writes run.json: from then on the run exists."""
@@ -81,8 +101,9 @@ class RunRecord:
         try:
             base = BaseModel(**value.pop("base"))
             datasets = tuple(DatasetDigest(**each) for each in value.pop("datasets"))
+            remote = tuple(RemoteDataset(**each) for each in value.pop("remote_datasets", ()))
             trials = tuple(dict(each) for each in value.pop("trials", ()))
-            return cls(base=base, datasets=datasets, trials=trials, **value)
+            return cls(base=base, datasets=datasets, remote_datasets=remote, trials=trials, **value)
         except (AttributeError, KeyError, TypeError) as error:
             raise InputError.of(
                 "This is not a run directory: it has no readable run.json.",

@@ -52,6 +52,15 @@ class Base(Spec):
     """Accept a base model whose weights are pickle files, which can run any code when they are loaded."""
 
 
+class DataVersion(Spec):
+    """Which version of a data set is meant that dataset_info.json names by `hf_hub_url` or `cloud_file_name`."""
+
+    revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=96)] | None = None
+    """Of a data set in the hub: a branch, tag, version or commit; the newest when absent."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """Of an object in Cloud Storage: the digest that it must have, as `sha256sum` prints it."""
+
+
 class Questions(Spec):
     """Questions whose generated answers are compared with expected ones."""
 
@@ -248,8 +257,13 @@ class RunSpec(Spec):
     """A LLaMA-Factory training config: a file, or the keys themselves."""
     overrides: dict[str, Scalar] = Field(default_factory=dict)
     """Keys of the training config that this run sets otherwise."""
+    preset: Literal["auto", "fast", "none"] = "auto"
+    """How a training step is computed, never what it learns: `auto` takes the fast way where measurements stand behind
+    it (LoRA on packed rows in bf16 on an NVIDIA GPU), `fast` wherever it goes, `none` leaves LLaMA-Factory as it is."""
     base: Base | None = None
     """The base model; the training config's `model_name_or_path` when absent."""
+    data: dict[str, DataVersion] = Field(default_factory=dict)
+    """Name of a data set -> which version of it, where it is not in files here."""
     team: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
     """Who the run belongs to: recorded in its lineage, and on an environment its namespace, queue and budget."""
     schedule: Annotated[str, Field(pattern=CRON_PATTERN)] | None = None

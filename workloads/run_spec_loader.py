@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from workloads.errors import InputError, Problem, did_you_mean
-from workloads.training_config import LoadedConfig, apply_overrides, check_config, load_config
+from workloads.training_config import LoadedConfig, apply_overrides, check_config, find_datasets, load_config
 
 if TYPE_CHECKING:
     from workloads.run_spec import RunSpec
@@ -30,6 +33,7 @@ class ResolvedSpec:
         """Everything wrong with the training config and with the spec's own files."""
         problems = check_config(self.training, base_dir=self.training.path.parent, data=data, in_run=True)
         problems += _spec_problems(self)
+        problems += _data_problems(self)
         if self.spec.sweep is not None:
             from workloads.sweep.space import check
 
@@ -82,6 +86,9 @@ def _override(values: dict[str, Any], text: str) -> None:
 
 
 def _scalar(value: Any) -> str:
+    """A value that was read already, so that it is read as the same again: the text ``no`` is no false."""
+    if isinstance(value, str):
+        return yaml.safe_dump(value, default_style='"', width=math.inf).strip()
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -169,6 +176,34 @@ def _training(spec: RunSpec, path: Path) -> LoadedConfig:
             key="training",
         )
     return loaded
+
+
+def _data_problems(resolved: ResolvedSpec) -> list[Problem]:
+    """What is wrong with the versions of data sets that are not in files here."""
+    try:
+        known = {each.name: each for each in find_datasets(resolved.training, resolved.training.path.parent)}
+    except InputError:  # is said where the data sets themselves are checked
+        return []
+    given, found = resolved.spec.data, []
+
+    def add(name: str, message: str, fix: str, **more: Any) -> None:
+        found.append(Problem(message, fix, file=str(resolved.file), key=f"data.{name}", code="run-spec", **more))
+
+    for name, version in given.items():
+        if name not in known:
+            near = did_you_mean(name, known)
+            add(name, "The training config names no such data set.", "remove it, or correct it", suggestion=near)
+        elif known[name].source is None:
+            add(name, "This data set is in files here, whose digests the run records by itself.", "remove it")
+        elif known[name].in_hub and version.sha256 is not None:
+            add(name, "The content of a data set in the hub is named by a revision.", "set revision, not sha256")
+        elif not known[name].in_hub and version.revision is not None:
+            add(name, "An object has no revisions.", "set sha256, not revision")
+    for name, dataset in known.items():
+        if dataset.source and not dataset.in_hub and not (name in given and given[name].sha256):
+            fix = f"set sha256 to what `gcloud storage cat {dataset.source} | sha256sum` prints"
+            add(name, f"{dataset.source} can change, so the run must say which content is meant.", fix)
+    return found
 
 
 def _spec_problems(resolved: ResolvedSpec) -> Sequence[Problem]:

@@ -21,6 +21,7 @@ A run directory holds everything about one run; each stage writes only its own p
       sweep.json          of a sweep: all trials, what they reached and the best one
       trials/NNN/         of a sweep: the run directory of a trial, with result.json
       rungs/N.json        of a sweep on an environment: the trials that go on to round N
+      leases/STAGE/N.json on an environment: the pods that took over a stage, the newest with the highest number
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ ENV_SECRETS = "TUNERY_SECRETS"
 ENV_PROCESSES = "TUNERY_PROCESSES"
 ENV_LAST_CALL = "TUNERY_LAST_CALL_SECONDS"
 """How long the fewest nodes of an elastic training wait for more."""
+ENV_IMAGE = "TUNERY_IMAGE"
+"""Which of tunery's images this is; they set it themselves."""
+ENV_GPUS = "TUNERY_GPUS"
+"""How many GPUs a pod was promised."""
 ENV_SWEEP_HOURS = "TUNERY_SWEEP_HOURS"
 """How many hours of trials the cost in a sweep's budget buys on the environment."""
 ENV_BUNDLE = "TUNERY_BUNDLE"

@@ -16,7 +16,7 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 def objects(environment: Environment) -> list[Object]:
     """Two ValidatingAdmissionPolicies and their bindings."""
-    queue = n.Names(environment).local_queue
+    queues = ", ".join(map(n.Names(environment).local_queue, environment.pools))
     return [
         *_policy(
             "tunery-jobs-queue",
@@ -25,7 +25,7 @@ def objects(environment: Environment) -> list[Object]:
                 {"apiGroups": ["jobset.x-k8s.io"], "apiVersions": ["v1alpha2"], "resources": ["jobsets"]},
             ],
             f"(has(object.metadata.labels) && '{QUEUE_LABEL}' in object.metadata.labels) || {_owned('JobSet')}",
-            f"A Job or JobSet of a team needs the label {QUEUE_LABEL}: {queue}.",
+            f"A Job or JobSet of a team needs the label {QUEUE_LABEL}, with the queue of its pool: {queues}.",
         ),
         *_policy(
             "tunery-gpus-queue",

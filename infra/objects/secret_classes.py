@@ -10,7 +10,7 @@ from infra.settings import Environment
 
 
 def objects(environment: Environment) -> list[Object]:
-    """One SecretProviderClass a team and a role that reads secrets; each secret is a file of its short name.
+    """One SecretProviderClass a team and a role that mounts secrets; each secret is a file of its short name.
 
     Source of the provider's name and parameters: Google Cloud, "Use Secret Manager add-on with GKE".
     """
@@ -24,7 +24,7 @@ def objects(environment: Environment) -> list[Object]:
         )
         for namespace in team_namespaces(environment).values()
         for role in n.ROLES
-        if any(role in readers for readers in n.SECRETS.values())
+        if n.Names(environment).mounted_secrets(role)
     ]
 
 
@@ -37,7 +37,6 @@ def _secrets(environment: Environment, role: str) -> str:
                 "resourceName": f"projects/{environment.project}/secrets/{names.secret(name)}/versions/latest",
                 "path": name,
             }
-            for name, readers in n.SECRETS.items()
-            if role in readers
+            for name in names.mounted_secrets(role)
         ]
     )

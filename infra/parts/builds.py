@@ -25,6 +25,13 @@ IMAGE_FILES = ("images/**", "workloads/**", "requirements/**", "pyproject.toml")
 CONFIG_FILES = ("configs/training/**", "configs/runs/**", "configs/deepspeed/**")
 """What decides a run. The rest of configs/ is generated, or is Terraform's."""
 
+SUBSTITUTIONS: dict[str, tuple[str, ...]] = {
+    "images": ("_ENVIRONMENT", "_REGISTRY", "_SEVERITY"),
+    "configs": ("_ENVIRONMENT", "_REGISTRY"),
+    "checks": ("_ENVIRONMENT",),
+}
+"""What each trigger passes: exactly what its build file uses. Cloud Build tells of neither too few nor too many."""
+
 PEERING_PREFIX = 24
 """Addresses of the private pool: /24 is what Cloud Build takes when nothing is said, enough for 250 builds at once."""
 
@@ -102,15 +109,12 @@ def _trigger(
     pool: Any = None,
 ) -> Any:
     environment, names, settings = scope.environment, scope.names, scope.environment.builds
-    pushed = "push" in github
-    substitutions = {
+    values = {
         "_ENVIRONMENT": environment.name,
-        "_REGION": environment.region,
         "_REGISTRY": names.registry,
         "_SEVERITY": settings.severity,
     }
-    if pushed:
-        substitutions["_CLUSTER"] = names.cluster
+    substitutions = {key: values[key] for key in SUBSTITUTIONS[name]}
     if pool is not None:
         substitutions["_POOL"] = pool.id
     return google.cloudbuild_trigger.CloudbuildTrigger(
@@ -125,7 +129,7 @@ def _trigger(
         service_account=account.id,
         substitutions=substitutions,
         include_build_logs="INCLUDE_BUILD_LOGS_WITH_STATUS",
-        approval_config={"approval_required": settings.approval and pushed},
+        approval_config={"approval_required": settings.approval and "push" in github},
         tags=[names.env, name],
     )
 

@@ -44,6 +44,17 @@ def add(scope: Scope, keys: Keys, identity: Identity) -> Secrets:
                     role="roles/secretmanager.secretAccessor",
                     member=identity.principal(team, role),
                 )
+    if scope.environment.builds.source is not None:
+        accounts = {"builder": identity.builder, "submitter": identity.submitter}
+        for name, account in n.BUILD_SECRETS.items():
+            google.secret_manager_secret_iam_member.SecretManagerSecretIamMember(
+                scope.stack,
+                f"secret-{name}-{account}",
+                project=scope.environment.project,
+                secret_id=secrets[name].secret_id,
+                role="roles/secretmanager.secretAccessor",
+                member=accounts[account].member,
+            )
     return Secrets(secrets)
 
 

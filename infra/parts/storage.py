@@ -71,6 +71,9 @@ def add(scope: Scope, keys: Keys, identity: Identity) -> Storage:
                 _grant_bucket(scope, f"models-{team}-{role}", models, access, identity.principal(team, role))
         for role, access in RUNS_ACCESS.items():
             _grant_folder(scope, f"runs-{team}-{role}", folder, access, identity.principal(team, role))
+        if scope.environment.builds.source is not None:
+            # It uploads what a run reads, and remembers up to which commit the team's runs were sent.
+            _grant_folder(scope, f"runs-{team}-submitter", folder, _WRITE, identity.submitter.member)
         if team_settings.group is not None:
             _grant_folder(scope, f"runs-{team}-group", folder, _READ, f"group:{team_settings.group}")
     return Storage({"models": models, "runs": runs, "logs": logs})

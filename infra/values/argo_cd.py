@@ -9,6 +9,9 @@ from infra.objects.manifest import team_namespaces
 from infra.settings import Environment
 from infra.values.placement import NODES, POD_SECURITY, replicas, resources, spread
 
+REDIS = "8.2.3-alpine"
+"""The chart's own default, written down so that a mirror knows what to bring."""
+
 
 def values(environment: Environment) -> dict[str, Any]:
     """Values of the chart ``argo-cd``."""
@@ -54,7 +57,7 @@ def values(environment: Environment) -> dict[str, Any]:
             "topologySpreadConstraints": spread({"app.kubernetes.io/name": "argocd-repo-server"}),
         },
         "redis": {
-            "image": {"repository": f"{names.image_host('dockerhub')}/library/redis"},
+            "image": {"repository": f"{names.image_host('dockerhub')}/library/redis", "tag": REDIS},
             "resources": resources("50m", "64Mi", "256Mi"),
         },
         "applicationSet": {"replicas": 0},

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from email.utils import formatdate
 from http import HTTPStatus
 from io import BufferedIOBase
 from pathlib import Path
@@ -102,7 +103,7 @@ class Reply:
 
     def head(self, method: str) -> bytes:
         """The status line and the headers, up to the empty line."""
-        headers = dict(self.headers)
+        headers = {"Date": formatdate(usegmt=True), **self.headers}  # as every server with a clock must
         if not any(name.lower() == "content-length" for name in headers) and self.status not in (204, 304):
             headers["Content-Length"] = str(self.content.size)
         reason = HTTPStatus(self.status).phrase

@@ -9,7 +9,7 @@ import pytest
 
 from workloads.cli.chat import Session, converse, write
 from workloads.errors import InputError
-from workloads.serving.interface import Completion, Message
+from workloads.serving.interface import Completion, Message, Sampling
 
 
 class Scripted:
@@ -20,7 +20,12 @@ class Scripted:
         self.heard: list[list[Message]] = []
 
     def complete(
-        self, messages: Sequence[Message], *, on_text: Callable[[str], None] | None = None, **_: Any
+        self,
+        messages: Sequence[Message],
+        _sampling: Sampling,
+        *,
+        on_text: Callable[[str], None] | None = None,
+        **_: Any,
     ) -> Completion:
         self.heard.append(list(messages))
         answer = next(self._answers)
@@ -48,7 +53,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, *lines: str | type[BaseException]) ->
 def test_a_conversation_is_remembered_until_it_is_cleared(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     engine = Scripted("first answer", "second answer", "third answer")
     typed(monkeypatch, "one", "", "two", "/clear", "three", "/exit", "never read")
-    converse(Session(engine, "Be brief.", 10, 0.0))
+    converse(Session(engine, "Be brief.", Sampling(10, 0.0)))
     assert capsys.readouterr().out == "first answer\nsecond answer\nthird answer\n"
     assert [[message["content"] for message in heard] for heard in engine.heard] == [
         ["Be brief.", "one"],
@@ -60,7 +65,7 @@ def test_a_conversation_is_remembered_until_it_is_cleared(monkeypatch: pytest.Mo
 def test_ctrl_c_stops_the_answer_and_the_conversation_goes_on(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     engine = Scripted(KeyboardInterrupt(), "go on")
     typed(monkeypatch, "one", "two", EOFError)
-    converse(Session(engine, None, 10, 0.0))
+    converse(Session(engine, None, Sampling(10, 0.0)))
     assert capsys.readouterr().out == "half an \ngo on\n\n"
     assert [message["content"] for message in engine.heard[1]] == ["one", "half an ", "two"]
 
@@ -68,7 +73,7 @@ def test_ctrl_c_stops_the_answer_and_the_conversation_goes_on(monkeypatch: pytes
 def test_ctrl_c_at_the_prompt_gives_a_new_one_and_ctrl_d_leaves(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     engine = Scripted("answer")
     typed(monkeypatch, KeyboardInterrupt, "/help", "one", EOFError)
-    converse(Session(engine, None, 10, 0.0))
+    converse(Session(engine, None, Sampling(10, 0.0)))
     out = capsys.readouterr().out
     assert "/clear begins a new conversation" in out
     assert "answer" in out
@@ -79,7 +84,7 @@ def test_a_conversation_that_no_longer_fits_is_said_and_can_be_cleared(
 ) -> None:
     engine = Scripted(InputError.of("The conversation has 9 tokens.", "begin a new one"), "answer")
     typed(monkeypatch, "one", "/clear", "two", EOFError)
-    converse(Session(engine, None, 10, 0.0))
+    converse(Session(engine, None, Sampling(10, 0.0)))
     captured = capsys.readouterr()
     assert "The conversation has 9 tokens." in captured.err
     assert [message["content"] for message in engine.heard[1]] == ["two"]
@@ -87,7 +92,7 @@ def test_a_conversation_that_no_longer_fits_is_said_and_can_be_cleared(
 
 def test_ctrl_c_without_a_conversation_ends_the_command() -> None:
     with pytest.raises(KeyboardInterrupt):
-        Session(Scripted(KeyboardInterrupt()), None, 10, 0.0).ask("one", show=False)
+        Session(Scripted(KeyboardInterrupt()), None, Sampling(10, 0.0)).ask("one", show=False)
 
 
 def test_text_can_not_command_the_terminal(capsys: Any) -> None:

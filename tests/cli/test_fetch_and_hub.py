@@ -2,11 +2,17 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 
 import pytest
 from artifactory.server import FakeArtifactory
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from workloads.cli.fetching import run_plain
 from workloads.cli.main import main
+from workloads.hub import open_hub
 from workloads.runtime import POD_SECRETS
 from workloads.storage import manifest
 
@@ -96,3 +102,60 @@ def test_a_pod_gets_its_token_from_the_mounted_secret_only(tmp_path):
     assert huggingface_token(environ) == {"HF_TOKEN": "mounted"}
     assert huggingface_token({"TUNERY_SECRETS": str(tmp_path)}) == {}
     assert huggingface_token({"HF_ENDPOINT": "x", "TUNERY_SECRETS": POD_SECRETS}) == {}
+
+
+def test_a_data_set_is_fetched_by_its_own_name(server, capsys, tmp_path):
+    commit = server.put_model("huggingface", "acme/base", {"train.jsonl": b"{}\n"}, kind="datasets")
+    code, out, _ = tunery(capsys, "fetch", "--dataset", "acme/base", "--json")
+    assert (code, json.loads(out)["files"]) == (0, ["train.jsonl"])
+    assert json.loads(out)["folder"] == str(tmp_path / "cache" / "datasets" / commit)
+    assert tunery(capsys, "fetch", "acme/base")[0] == 64  # no model is called so
+
+
+def test_a_data_set_goes_into_a_hub_that_is_a_folder(capsys, tmp_path):
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "train.jsonl").write_text("{}\n")
+    code, out, _ = tunery(capsys, "import", "--dataset", str(tmp_path / "rows"), "acme/rows", "--json")
+    assert (code, json.loads(out)["version"]) == (0, "v1")
+    assert tunery(capsys, "fetch", "--dataset", "acme/rows@v1")[0] == 0
+
+
+@pytest.mark.parametrize("arguments", [["a/b", "--to", "x"], ["--help"], [], ["a", "b"], ["a", "--unknown"]])
+def test_command_lines_that_need_the_parser_are_left_to_it(arguments):
+    assert run_plain(arguments) is False
+
+
+def test_what_is_in_the_cache_is_found_without_what_takes_long_to_import(server, capsys):
+    server.put_model("huggingface", "acme/base", FILES)
+    tunery(capsys, "fetch", "acme/base")
+    code = """
+import sys
+from workloads.cli.main import main
+try:
+    main(["fetch", "acme/base"])
+finally:
+    print(sorted({"typer", "rich", "pydantic", "tenacity", "httpx"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_environment_says_whose_signature_counts(server, capsys, monkeypatch, repository, tmp_path):
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+    known = json.loads((repository / "configs" / "platform" / "dev.json").read_text())
+    known["artifactory"] |= {"url": server.url, "models": "huggingface", "published": "published"}
+    known["artifactory"]["signing_keys"] = pem
+    (tmp_path / "platform").mkdir()
+    (tmp_path / "platform" / "dev.json").write_text(json.dumps(known))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_bytes(b"{}")
+    open_hub().publish(tmp_path / "model", "team/bot", lineage={})
+    monkeypatch.setenv("TUNERY_PLATFORM", str(tmp_path / "platform"))
+    monkeypatch.delenv("TUNERY_HUB")
+    for name in ("URL", "MODELS", "PUBLISHED"):
+        monkeypatch.delenv(f"TUNERY_ARTIFACTORY_{name}")
+    monkeypatch.setenv("TUNERY_SIGNING_PUBLIC_KEY", "")  # so that what the command sets is gone after the test
+    code, _, err = tunery(capsys, "verify", "team/bot", "--env", "dev")
+    assert code == 70
+    assert "is not signed" in err

@@ -55,9 +55,9 @@ def edit(spec: Path, **more: Any) -> None:
 
 def test_a_dry_run_prints_what_would_be_sent(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = call(capsys, "run", str(spec), "--on", "dev", "--dry-run")
-    template, workflow = yaml.safe_load_all(printed)
-    assert (template["kind"], workflow["kind"]) == ("WorkflowTemplate", "Workflow")
-    assert json.loads(call(capsys, "run", str(spec), "--on", "dev", "--dry-run", "--json")) == [template, workflow]
+    (workflow,) = yaml.safe_load_all(printed)
+    assert workflow["kind"] == "Workflow"
+    assert json.loads(call(capsys, "run", str(spec), "--on", "dev", "--dry-run", "--json")) == [workflow]
     assert workflow["metadata"]["name"].startswith("demo-")
 
 
@@ -111,7 +111,7 @@ def test_a_budget_is_a_limit(spec: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_a_training_that_does_not_fit_its_gpus(
     spec: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workloads.engines.cluster_estimate._model_config", lambda _base: LLAMA)
+    monkeypatch.setattr("workloads.engines.cluster_estimate.model_config", lambda _base: LLAMA)
     said = call(capsys, "run", str(spec), "finetuning_type=full", "--on", "dev", "--dry-run", code=64)
     assert "GB on each GPU, and a NVIDIA L4 24 GB of pool l4x1" in said
     assert "finetuning_type=lora" in said
@@ -135,12 +135,11 @@ def test_render_writes_a_folder_for_git(spec: Path, capsys: pytest.CaptureFixtur
     assert sorted(each.name for each in to.iterdir()) == [
         "kustomization.yaml",
         "workflow.yaml",
-        "workflowtemplate.yaml",
     ]
     assert answer["uploaded"] is False
     listed = yaml.safe_load((to / "kustomization.yaml").read_text())["resources"]
     kinds = [yaml.safe_load((to / name).read_text())["kind"] for name in listed]
-    assert kinds == ["WorkflowTemplate", "Workflow"]
+    assert kinds == ["Workflow"]
 
 
 def test_render_for_argo_cd(spec: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from infra import contract
-from infra.objects import access
+from infra.objects import access, queues
 from infra.settings import Environment
 from infra.settings_loader import load_all
 
@@ -30,6 +30,8 @@ TWO_PODS = ("per_device_train_batch_size=8",)
 _BARE_IMAGE = "kit.local/hostroot:1"
 _QUEUE_API = "kueue.x-k8s.io/v1beta2"
 _VERB_SECONDS = 180.0
+_DISCOVERY_SECONDS = 90.0
+"""The controller manager looks for kinds that are new every 30 s."""
 
 
 def run_kubectl(
@@ -46,6 +48,34 @@ def run_kubectl(
         timeout=120,
         check=False,
     )
+
+
+def count(kubectl: Kubectl, objects: list[dict[str, Any]]) -> None:
+    """Waits until the ResourceQuotas among ``objects``, which are there, count all that they name.
+
+    A quota that is older than the controller manager's knowledge of a kind is next looked at up to five minutes
+    later, and until then no object of that kind can be made: "status unknown for quota". A new quota is looked at at
+    once, so it is made anew until its kinds are known.
+    """
+    end = time.monotonic() + _DISCOVERY_SECONDS
+    quotas = [each for each in objects if each["kind"] == "ResourceQuota"]
+    while uncounted := [each for each in quotas if not _counts(kubectl, each["metadata"], each["spec"]["hard"])]:
+        assert time.monotonic() < end, f"not counted: {uncounted}"
+        time.sleep(2)
+        kubectl("delete", "-f", "-", "--ignore-not-found", objects=uncounted)
+        done = kubectl(*APPLY, objects=uncounted)
+        assert done.returncode == 0, done.stderr
+
+
+def _counts(kubectl: Kubectl, meta: dict[str, str], hard: dict[str, str], seconds: float = 2.0) -> bool:
+    end = time.monotonic() + seconds
+    while True:
+        done = kubectl("get", "resourcequota", meta["name"], "-n", meta["namespace"], "-o", "jsonpath={.status.used}")
+        if set(hard) <= set(json.loads(done.stdout or "{}")):
+            return True
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.2)
 
 
 @dataclass
@@ -139,20 +169,21 @@ def ended(found: dict[str, Any]) -> bool:
 
 
 def queue(team: str, cpus: str = "16", memory: str = "64Gi") -> list[dict[str, Any]]:
-    """A queue for everything that asks for CPU and memory, on any node."""
+    """The queue of the pool ``cpu``: all that asks for CPU and memory, on any node."""
     quota = [{"name": "cpu", "nominalQuota": cpus}, {"name": "memory", "nominalQuota": memory}]
     group = {"coveredResources": ["cpu", "memory"], "flavors": [{"name": "kit-any", "resources": quota}]}
-    whole = {"namespaceSelector": {}, "resourceGroups": [group]}
-    local = {"name": "runs", "namespace": f"team-{team}"}
+    whole = {"namespaceSelector": {}, "resourceGroups": [group], "queueingStrategy": queues.STRATEGY}
+    local = {"name": "cpu", "namespace": f"team-{team}"}
+    name = f"team-{team}-cpu"
     return [
         {"apiVersion": _QUEUE_API, "kind": "WorkloadPriorityClass", "metadata": {"name": "normal"}, "value": 0},
         {"apiVersion": _QUEUE_API, "kind": "ResourceFlavor", "metadata": {"name": "kit-any"}},
-        {"apiVersion": _QUEUE_API, "kind": "ClusterQueue", "metadata": {"name": f"team-{team}"}, "spec": whole},
+        {"apiVersion": _QUEUE_API, "kind": "ClusterQueue", "metadata": {"name": name}, "spec": whole},
         {
             "apiVersion": _QUEUE_API,
             "kind": "LocalQueue",
             "metadata": local,
-            "spec": {"clusterQueue": f"team-{team}"},
+            "spec": {"clusterQueue": name},
         },
     ]
 
@@ -227,5 +258,5 @@ def opened(kubectl: Kubectl, team: str, local: Callable[[Path], dict[str, Any]])
         yield place
     finally:
         kubectl("delete", "namespace", place.namespace, "--timeout=90s")  # the next may use its name
-        kubectl("delete", "clusterqueue", place.namespace, "--wait=false")
+        kubectl("delete", "clusterqueue", f"{place.namespace}-cpu", "--wait=false")
         shutil.rmtree(root, ignore_errors=True)

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.place import ROOT, TWO_PODS, Kubectl, Place, demo_spec, state
+from tests.cluster.place import ROOT, TWO_PODS, Kubectl, Place, demo_spec, ended, state
 
 pytestmark = pytest.mark.training
 FAULTS = os.environ.get("TUNERY_CLUSTER_FAULTS")
 CONTROLLERS = {"argo": "argo", "jobset": "jobset-system", "kueue": "kueue-system"}
 """A controller, as the kit calls its process -> the namespace of its Deployment on other clusters."""
-AWAY_SECONDS = 30
+AWAY_SECONDS = 60
 SAVE_STEPS = 25
 
 
@@ -39,7 +39,7 @@ def fault() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         assert each.wait(timeout=120) == 0
 
 
-def until(what: str, place: Place, reached: Callable[[], Any], seconds: float = 120) -> Any:
+def until(what: str, place: Place, reached: Callable[[], Any], seconds: float = 300) -> Any:
     """What ``reached`` gives, once it is true."""
     end = time.monotonic() + seconds
     while not (found := reached()):
@@ -90,6 +90,38 @@ def delete(place: Place) -> Callable[[str], None]:
     return blow
 
 
+def lose_lease(kubectl: Kubectl) -> None:
+    """Deletes the leases of all nodes, by which the control plane knows that they are there; kubelets renew them."""
+    done = kubectl("delete", "leases", "--all", "-n", "kube-node-lease")
+    assert done.returncode == 0, done.stderr
+
+
+def lose_waiter(place: Place, run: str) -> None:
+    """Deletes the pod in which Argo waits for the training."""
+    about = f"workflows.argoproj.io/workflow={run},tunery.dev/stage=train"
+    done = place.kubectl("delete", "pods", "-n", place.namespace, "-l", about, "--wait=false")
+    assert f"{run}-train-" in done.stdout, done.stdout + done.stderr
+
+
+def unharmed(place: Place, run: str, steps: list[int], reference: dict[str, Any]) -> None:
+    """The run came to the same as without the faults, resumed from what was stored, and no restart counted."""
+    status = place.get("jobset", f"{run}-t")["status"]
+    assert (status["terminalState"], status["restarts"], status.get("restartsCountTowardsMax", 0)) == (
+        "Completed",
+        len(steps),
+        0,
+    )
+    found = place.json("status", run)
+    assert (found["state"], found["step"], found["problems"]) == ("finished", 225, [])
+    events = [json.loads(line) for line in (place.store / run / "events.jsonl").read_text().splitlines()]
+    resumed = [each["step"] for each in events if each["event"] == "resumed"]
+    assert len(resumed) == len(steps)
+    for stored, step in zip(steps, resumed, strict=True):
+        assert step >= stored
+    model = next(each for each in place.json("models") if each["name"] == "tunery/demo-assistant")
+    assert model["digest"] == reference["digest"]
+
+
 def restart_controllers(kubectl: Kubectl, fault: Callable[..., subprocess.Popen[bytes]]) -> None:
     for name, namespace in CONTROLLERS.items():
         deployments = kubectl("get", "deployments", "-n", namespace, "-o", "name").stdout.split()
@@ -110,7 +142,9 @@ def test_a_run_under_one_fault_after_the_other(
     run = sent[0]["id"]
     assert sent[1]["id"] == run
     with real_place.start("status", run, "--follow") as follower:
+        lose_lease(kubectl)
         steps = [strike(real_place, run, 0, 1, evict(real_place))]
+        lose_waiter(real_place, run)
         restart_controllers(kubectl, fault)
         steps.append(strike(real_place, run, 1, 0, delete(real_place)))
         until("third attempt", real_place, lambda: len(trained_by(real_place, run, 2)) == 2)
@@ -120,21 +154,27 @@ def test_a_run_under_one_fault_after_the_other(
         fault("away", "1", "argo")
         out, err = follower.communicate(timeout=420)
     assert follower.returncode == 0, out + err + real_place.seen()
-    status = real_place.get("jobset", f"{run}-t")["status"]
-    assert (status["terminalState"], status["restarts"], status.get("restartsCountTowardsMax", 0)) == (
-        "Completed",
-        2,
-        0,
-    )
-    found = real_place.json("status", run)
-    assert (found["state"], found["step"], found["problems"]) == ("finished", 225, [])
-    events = [json.loads(line) for line in (real_place.store / run / "events.jsonl").read_text().splitlines()]
-    resumed = [each["step"] for each in events if each["event"] == "resumed"]
-    assert len(resumed) == 2
-    for stored, step in zip(steps, resumed, strict=True):
-        assert step >= stored
-    model = next(each for each in real_place.json("models") if each["name"] == "tunery/demo-assistant")
-    assert model["digest"] == reference["digest"]
+    unharmed(real_place, run, steps, reference)
+
+
+def test_a_node_vanishes_with_all_that_is_on_it(
+    real_place: Place, kubectl: Kubectl, reference: dict[str, Any], fault: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    assert fault("start-node", "node-2").wait() == 0
+    kubectl("cordon", "node-1")
+    try:
+        run = real_place.send(demo_spec(real_place, "homeless"), *TWO_PODS)
+
+        def vanish(_: str) -> None:
+            kubectl("uncordon", "node-1")
+            assert fault("kill-node", "node-2", "--delete").wait() == 0
+
+        steps = [strike(real_place, run, 0, 0, vanish)]
+        found = real_place.until(run, ended, seconds=420)
+    finally:
+        kubectl("uncordon", "node-1")
+    assert found["state"] == "finished", real_place.seen()
+    unharmed(real_place, run, steps, reference)
 
 
 def test_a_wrong_config_fails_at_once(real_place: Place) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.place import SHELL_IMAGE, Kubectl, Place, opened, state
+from tests.cluster.place import SHELL_IMAGE, Kubectl, Place, ended, opened, state
 
 PLAYER = """#!/bin/sh
 # Plays one stage: $3 is the stage, $4 the run.
@@ -167,17 +167,28 @@ def test_logs_of_one_stage_and_of_all(place: Place) -> None:
     assert [line.split() for line in only.splitlines()] == [["train", "the", "stage", "train", "works"]]
 
 
+def test_a_folder_for_git_needs_nothing_but_to_be_applied(place: Place) -> None:
+    wanted, folder = spec(place, "delivered"), place.root / "deliver"
+    answer = place.json("render", str(wanted), "--on", "kit", "--to", str(folder), "--upload")
+    done = place.kubectl("apply", "--server-side", "-k", str(folder))
+    assert done.returncode == 0, done.stderr
+    found = place.until(answer["id"], ended)
+    assert found["state"] == "finished"
+    assert place.json("run", str(wanted), "--on", "kit")["sent"] == "attached"
+
+
 def test_a_schedule_starts_runs_of_their_own(place: Place) -> None:
     wanted = spec(place, "nightly", schedule="* * * * *")
     sent = place.json("run", str(wanted), "--on", "kit")
     assert sent["sent"] == "scheduled"
     # The firing itself is played here, since it would take up to a minute: the same Workflow under Argo's name.
+    cron = place.get("cronworkflow", "nightly")
     name = f"nightly-{int(time.time())}"
     firing = {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Workflow",
         "metadata": {"name": name, "namespace": place.namespace},
-        "spec": {"workflowTemplateRef": {"name": sent["id"]}},
+        "spec": cron["spec"]["workflowSpec"],
     }
     assert place.kubectl("create", "-f", "-", objects=[firing]).returncode == 0
     end = time.monotonic() + 90
@@ -198,7 +209,7 @@ def test_a_schedule_starts_runs_of_their_own(place: Place) -> None:
 @pytest.mark.parametrize(
     ("take", "back", "words"),
     [
-        (("delete", "localqueue", "runs"), None, "has no queue runs"),
+        (("delete", "localqueue", "cpu"), None, "has no queue cpu"),
         (("delete", "serviceaccount", "publisher"), None, "no service account publisher"),
     ],
 )

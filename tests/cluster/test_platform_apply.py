@@ -21,11 +21,11 @@ from infra.parts.controllers import text
 from infra.settings import Environment
 from infra.settings_loader import load_all
 from infra.values import VALUES
+from tests.cluster.place import APPLY, count
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Objects = list[dict[str, Any]]
 
-APPLY = ("apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", "-")
 ELSEWHERE = {
     "ComputeClass": "served by GKE's control plane",
     "SecretProviderClass": "served by GKE's Secret Manager add-on",
@@ -50,6 +50,7 @@ def platform(kubectl: Run, prod: Environment) -> Run:
         done = kubectl(*APPLY, objects=carried)
         assert done.returncode == 0, done.stderr
         assert "Warning" not in done.stderr
+    count(kubectl, objects.foundation(prod))
     return kubectl
 
 
@@ -86,7 +87,7 @@ def template(chart: str, values: dict[str, Any], namespace: str, *more: str) -> 
     return [item for item in yaml.safe_load_all(printed) if item]
 
 
-def job(name: str, *, queue: str | None = "runs", pool: str = "l4x1", gpus: int = 1, **pod: Any) -> dict[str, Any]:
+def job(name: str, *, queued: bool = True, pool: str = "l4x1", gpus: int = 1, **pod: Any) -> dict[str, Any]:
     """A Job such as a run renders, that the standard `restricted` allows."""
     return {
         "apiVersion": "batch/v1",
@@ -94,7 +95,7 @@ def job(name: str, *, queue: str | None = "runs", pool: str = "l4x1", gpus: int 
         "metadata": {
             "name": name,
             "namespace": "team-research",
-            "labels": {} if queue is None else {"kueue.x-k8s.io/queue-name": queue},
+            "labels": {"kueue.x-k8s.io/queue-name": pool} if queued else {},
         },
         "spec": {
             "suspend": True,
@@ -208,9 +209,10 @@ def test_applying_again_changes_nothing(platform: Run, prod: Environment) -> Non
 
 def test_every_queue_is_ready(platform: Run, prod: Environment) -> None:
     for team in prod.teams:
-        name = n.Names(prod).cluster_queue(team)
-        done = platform("wait", f"clusterqueue/{name}", "--for=condition=Active", "--timeout=30s")
-        assert done.returncode == 0, done.stderr
+        for pool in prod.pools:
+            name = n.Names(prod).cluster_queue(team, pool)
+            done = platform("wait", f"clusterqueue/{name}", "--for=condition=Active", "--timeout=30s")
+            assert done.returncode == 0, done.stderr
 
 
 def test_a_training_is_admitted_to_the_pool_it_asks_for(platform: Run) -> None:
@@ -227,9 +229,9 @@ def test_a_training_larger_than_all_there_is_waits(platform: Run) -> None:
 
 
 def test_a_job_that_names_no_queue_is_refused_with_the_way_out(platform: Run) -> None:
-    done = platform(*APPLY, objects=[job("no-queue", queue=None)])
+    done = platform(*APPLY, objects=[job("no-queue", queued=False)])
     assert done.returncode != 0
-    assert "kueue.x-k8s.io/queue-name: runs" in done.stderr
+    assert "kueue.x-k8s.io/queue-name, with the queue of its pool: cpu, l4x1" in done.stderr
 
 
 def test_a_bare_pod_with_a_gpu_is_refused_and_one_without_is_not(platform: Run) -> None:

@@ -24,6 +24,7 @@ from workloads.engines.cluster_login import open_cluster
 from workloads.engines.evidence import collect
 from workloads.engines.remote import RemoteRun
 from workloads.explain.explain import Explanation, explain
+from workloads.render import failure
 
 Kubectl = Callable[..., "subprocess.CompletedProcess[str]"]
 ROOT = Path(__file__).parents[2]
@@ -65,7 +66,7 @@ def _workflow(run: str, **wrong: Any) -> dict[str, Any]:
         "command": ["sh", "-c", wrong.get("command", "true")],
         "resources": resources | ({"limits": wrong["limits"]} if "limits" in wrong else {}),
     }
-    queued = {**labels, "kueue.x-k8s.io/queue-name": wrong.get("queue", "runs")}
+    queued = {**labels, "kueue.x-k8s.io/queue-name": wrong.get("queue", "cpu")}
     pod = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": 1,
@@ -89,8 +90,9 @@ def _workflow(run: str, **wrong: Any) -> dict[str, Any]:
         "name": "train",
         "metadata": {"labels": labels},
         "serviceAccountName": "runner",
+        "retryStrategy": failure.resource_retry(),
         "resource": {
-            "action": "create",
+            "action": failure.ACTION,
             "setOwnerReference": True,
             "successCondition": "status.succeeded > 0",
             "failureCondition": "status.failed > 0",
@@ -120,11 +122,11 @@ def _queue(namespace: str) -> list[dict[str, Any]]:
     quota = [{"name": name, "nominalQuota": amount} for name, amount in limits.items()]
     group = {"coveredResources": list(limits), "flavors": [{"name": "why-any", "resources": quota}]}
     whole = {"namespaceSelector": {}, "resourceGroups": [group]}
-    place = {"name": "runs", "namespace": namespace}
+    place = {"name": "cpu", "namespace": namespace}
     return [
         {"apiVersion": QUEUE_API, "kind": "ResourceFlavor", "metadata": {"name": "why-any"}},
-        {"apiVersion": QUEUE_API, "kind": "ClusterQueue", "metadata": {"name": "team-why"}, "spec": whole},
-        {"apiVersion": QUEUE_API, "kind": "LocalQueue", "metadata": place, "spec": {"clusterQueue": "team-why"}},
+        {"apiVersion": QUEUE_API, "kind": "ClusterQueue", "metadata": {"name": "team-why-cpu"}, "spec": whole},
+        {"apiVersion": QUEUE_API, "kind": "LocalQueue", "metadata": place, "spec": {"clusterQueue": "team-why-cpu"}},
     ]
 
 
@@ -147,7 +149,7 @@ def send(kubectl: Kubectl) -> Iterator[Callable[[dict[str, Any]], None]]:
 
     yield create
     kubectl("delete", "namespace", NAMESPACE, "--wait=false")
-    kubectl("delete", "clusterqueue/team-why", "resourceflavor/why-any", "--wait=false")
+    kubectl("delete", "clusterqueue/team-why-cpu", "resourceflavor/why-any", "--wait=false")
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +225,7 @@ def test_pods_that_the_namespace_does_not_admit(
     # The workflow's own pod is there already: from now on no other is let in.
     kubectl("label", "namespace", NAMESPACE, f"{label}=restricted")
     try:
-        kubectl("label", "job", "why-security-t", "-n", NAMESPACE, "--overwrite", "kueue.x-k8s.io/queue-name=runs")
+        kubectl("label", "job", "why-security-t", "-n", NAMESPACE, "--overwrite", "kueue.x-k8s.io/queue-name=cpu")
         explanation = why("why-security", "pod-security")
     finally:
         kubectl("label", "namespace", NAMESPACE, f"{label}-")

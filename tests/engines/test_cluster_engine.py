@@ -19,8 +19,9 @@ from workloads.engines.cluster_client import Cluster
 from workloads.engines.cluster_login import open_cluster
 from workloads.engines.cluster_state import runs
 from workloads.engines.remote import RemoteRun
-from workloads.errors import InputError, UnavailableError
+from workloads.errors import InputError, Problem, UnavailableError
 from workloads.platform import LocalCluster, Platform
+from workloads.render.pipeline import objects
 from workloads.render.run import ClusterRun
 from workloads.run_spec import RunSpec
 
@@ -47,6 +48,14 @@ def cluster(api: Any, kubeconfig: Callable[..., Path], dev: Platform) -> Cluster
     return dataclasses.replace(found, sleep=lambda _seconds: None)
 
 
+@pytest.fixture(autouse=True)
+def images(monkeypatch: pytest.MonkeyPatch) -> list[Problem]:
+    """What is wrong with the images: nothing, unless a test says so."""
+    found: list[Problem] = []
+    monkeypatch.setattr(preflight, "image_problems", lambda _run: iter(found))
+    return found
+
+
 def a_run(dev: Platform, **spec: Any) -> ClusterRun:
     digest = f"{dev.registry}/x@sha256:{'0' * 64}"
     values = {"name": "demo", "training": {"stage": "sft"}, **spec}
@@ -71,7 +80,7 @@ def test_a_run_is_uploaded_before_its_objects_exist_and_starts_once(cluster: Clu
     before: list[set[str]] = []
     first = engine.submit(cluster, a_run(dev), lambda: before.append(set(api.objects)))
     assert (first.sent, before) == (Sent.STARTED, [set()])
-    assert set(api.objects) == {WORKFLOW, TEMPLATE}
+    assert set(api.objects) == {WORKFLOW}
     again = engine.submit(cluster, a_run(dev), lambda: before.append(set()))
     assert (again.sent, len(before)) == (Sent.ATTACHED, 1)
     assert again.workflow["metadata"]["uid"] == first.workflow["metadata"]["uid"]
@@ -82,31 +91,6 @@ def test_many_submitters_at_once_make_one_run(cluster: Cluster, api: Any, dev: P
         done = list(pool.map(lambda _: engine.submit(cluster, a_run(dev), nothing), range(8)))
     assert sorted(each.sent for each in done) == [Sent.ATTACHED] * 7 + [Sent.STARTED]
     assert len({each.workflow["metadata"]["uid"] for each in done}) == 1
-
-
-def test_a_workflow_whose_template_argo_had_not_seen_is_made_again(cluster: Cluster, api: Any, dev: Platform) -> None:
-    statuses = [
-        {"phase": "Error", "message": 'workflowtemplates.argoproj.io "demo-0123456789" not found'},
-        {},
-        {"phase": "Running"},
-    ]
-
-    def time_passes(_: float) -> None:
-        if WORKFLOW in api.objects:
-            api.objects[WORKFLOW]["status"] = statuses.pop(0)
-
-    cluster.sleep = time_passes
-    done = engine.submit(cluster, a_run(dev), nothing)
-    assert (done.sent, statuses) == (Sent.STARTED, [])
-    assert done.workflow["status"] == {"phase": "Running"}
-    assert [method for method, path in api.asked if path.endswith("/workflows")] == ["POST", "POST"]
-
-
-def test_a_run_is_sent_while_argo_is_away(cluster: Cluster, api: Any, dev: Platform) -> None:
-    pauses: list[float] = []
-    cluster.sleep = pauses.append
-    assert engine.submit(cluster, a_run(dev), nothing).sent is Sent.STARTED
-    assert 1 < sum(pauses) < 5
 
 
 def test_an_upload_that_fails_leaves_nothing_on_the_cluster(cluster: Cluster, api: Any, dev: Platform) -> None:
@@ -159,22 +143,22 @@ def test_what_has_ended_is_not_stopped(cluster: Cluster, api: Any, dev: Platform
 
 def test_retry_makes_the_same_workflow_anew(cluster: Cluster, api: Any, dev: Platform, sent: RemoteRun) -> None:
     first = engine.submit(cluster, a_run(dev), nothing).workflow
+    engine.cancel(cluster, sent)
     api.objects[WORKFLOW]["status"] = {"phase": "Failed"}
     api.objects[WORKFLOW]["metadata"]["labels"]["workflows.argoproj.io/phase"] = "Failed"
     api.put(f"{JOBS}/demo-0123456789-t", {})
     assert engine.retry(cluster, sent).sent is Sent.STARTED
     again = api.objects[WORKFLOW]
-    assert again["spec"] == {"workflowTemplateRef": {"name": "demo-0123456789"}}
+    assert again["spec"] == objects(a_run(dev))[0]["spec"]
     assert again["metadata"]["uid"] != first["metadata"]["uid"]
     assert again["metadata"]["labels"] == a_run(dev).labels()
     assert f"{JOBS}/demo-0123456789-t" not in api.objects
 
 
 def test_retry_of_a_run_that_left_the_cluster(cluster: Cluster, api: Any, dev: Platform, sent: RemoteRun) -> None:
-    with pytest.raises(InputError, match="There is no run"):
+    with pytest.raises(InputError, match="There is no run") as refused:
         engine.retry(cluster, sent)
-    api.put(TEMPLATE, {})
-    assert engine.retry(cluster, sent).sent is Sent.STARTED
+    assert "tunery run SPEC --on dev" in words(refused)
 
 
 @pytest.mark.parametrize(("phase", "said"), [("Succeeded", "succeeded"), ("Running", "not ended"), ("", "not ended")])
@@ -254,10 +238,10 @@ def complete(api: Any, *, gpus: str = "8") -> None:
         api.put(f"{CORE}/serviceaccounts/{role}", {})
         classes = "/apis/secrets-store.csi.x-k8s.io/v1/namespaces/team-research/secretproviderclasses"
         api.put(f"{classes}/{role}-secrets", {})
-    api.put(f"{KUEUE}/namespaces/team-research/localqueues/runs", {"spec": {}})
+    api.put(f"{KUEUE}/namespaces/team-research/localqueues/l4x1", {"spec": {}})
     quota = [{"name": "nvidia.com/gpu", "nominalQuota": gpus}]
     groups = [{"flavors": [{"name": "l4x1", "resources": quota}, {"name": "l4x2", "resources": quota}]}]
-    api.put(f"{KUEUE}/clusterqueues/team-research", {"spec": {"resourceGroups": groups}})
+    api.put(f"{KUEUE}/clusterqueues/team-research-l4x1", {"spec": {"resourceGroups": groups}})
     api.put(f"{KUEUE}/workloadpriorityclasses/normal", {})
 
 
@@ -274,12 +258,12 @@ def test_a_complete_cluster_passes(cluster: Cluster, api: Any, dev: Platform) ->
         ("/apis/argoproj.io/v1alpha1", "crd", "has nothing of it"),
         (KUEUE, "crd", "Kueue is needed"),
         ("/api/v1/namespaces/team-research", "namespace", "no namespace team-research"),
-        (f"{KUEUE}/namespaces/team-research/localqueues/runs", "queue", "has no queue runs"),
-        (f"{KUEUE}/clusterqueues/team-research", "quota", "no quota team-research"),
+        (f"{KUEUE}/namespaces/team-research/localqueues/l4x1", "queue", "has no queue l4x1"),
+        (f"{KUEUE}/clusterqueues/team-research-l4x1", "quota", "no quota team-research-l4x1"),
         (f"{KUEUE}/workloadpriorityclasses/normal", "priority", "no priority normal"),
         (f"{CORE}/serviceaccounts/runner", "service-account", "no service account runner"),
         (
-            "/apis/secrets-store.csi.x-k8s.io/v1/namespaces/team-research/secretproviderclasses/trainer-secrets",
+            "/apis/secrets-store.csi.x-k8s.io/v1/namespaces/team-research/secretproviderclasses/stager-secrets",
             "secret",
             "would find no secrets",
         ),
@@ -298,13 +282,13 @@ def test_each_thing_that_is_missing_is_named(
 @pytest.mark.parametrize(
     ("path", "change", "said"),
     [
-        (f"{KUEUE}/namespaces/team-research/localqueues/runs", {"spec": {"stopPolicy": "Hold"}}, "is stopped"),
+        (f"{KUEUE}/namespaces/team-research/localqueues/l4x1", {"spec": {"stopPolicy": "Hold"}}, "is stopped"),
         (
-            f"{KUEUE}/clusterqueues/team-research",
+            f"{KUEUE}/clusterqueues/team-research-l4x1",
             {"status": {"conditions": [{"type": "Active", "status": "False", "message": "flavor l4x1 is unknown"}]}},
             "flavor l4x1 is unknown",
         ),
-        (f"{KUEUE}/clusterqueues/team-research", {"spec": {"resourceGroups": []}}, "knows no GPUs of pool l4x1"),
+        (f"{KUEUE}/clusterqueues/team-research-l4x1", {"spec": {"resourceGroups": []}}, "knows no GPUs of pool l4x1"),
     ],
 )
 def test_a_queue_that_admits_nothing(
@@ -320,11 +304,20 @@ def test_more_gpus_than_the_team_can_ever_hold(cluster: Cluster, api: Any, dev: 
     run = a_run(dev, resources={"nodes": 3})
     (problem,) = preflight.check(cluster, run).problems
     assert "asks for 3 GPUs" in problem.message
-    queue = api.objects[f"{KUEUE}/clusterqueues/team-research"]["spec"]
+    queue = api.objects[f"{KUEUE}/clusterqueues/team-research-l4x1"]["spec"]
     queue["cohortName"] = "tunery-dev"
     assert preflight.check(cluster, run).problems == ()
     queue["resourceGroups"][0]["flavors"][0]["resources"][0]["borrowingLimit"] = "0"
     assert len(preflight.check(cluster, run).problems) == 1
+
+
+def test_images_that_are_not_there_stop_a_run_and_a_silent_registry_does_not(
+    cluster: Cluster, api: Any, dev: Platform, images: list[Problem]
+) -> None:
+    complete(api)
+    images += [Problem("It is gone.", "build it", code="preflight-image"), Problem("?", "", code="warn-image")]
+    found = preflight.check(cluster, a_run(dev))
+    assert ([*found.problems], [*found.warnings]) == (images[:1], images[1:])
 
 
 def test_every_right_that_is_missing_is_named_at_once(cluster: Cluster, api: Any, dev: Platform) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from recorded_cluster.builders import (
@@ -27,43 +26,15 @@ from recorded_cluster.builders import (
     workflow,
     workload,
 )
+from recorded_cluster.cluster import RecordedCluster
 
 from workloads.engines import cluster_client as k8s
 from workloads.engines import evidence as collecting
-from workloads.engines.cluster_client import Cluster, Kind
-from workloads.engines.cluster_errors import AwayError, RefusedError
+from workloads.engines.cluster_client import Cluster
 from workloads.engines.remote import RemoteRun
-from workloads.errors import InputError, Problem
+from workloads.errors import InputError
 from workloads.explain.explain import explain
 from workloads.runtime import RunPaths
-
-
-class RecordedCluster:
-    """A cluster that has these objects, by kind and name, and refuses some kinds."""
-
-    def __init__(self, *objects: tuple[Kind, Object], refuse: dict[str, int] | None = None, log: bytes = b"") -> None:
-        self._objects = objects
-        self._refuse = refuse or {}
-        self._log = log
-
-    def find(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        self._check(kind)
-        return next((o for k, o in self._objects if k.plural == kind.plural and o["metadata"]["name"] == name), None)
-
-    def each(self, kind: Kind, namespace: str, labels: str | None = None) -> Iterator[Object]:
-        self._check(kind)
-        return iter([o for k, o in self._objects if k.plural == kind.plural])
-
-    def lines(self, path: str, query: dict[str, Any], *, quiet_seconds: float) -> Iterator[bytes]:
-        assert path == f"/api/v1/namespaces/{NAMESPACE}/pods/{RUN}-t-8xk2p/log"
-        return iter(self._log.splitlines())
-
-    def _check(self, kind: Kind) -> None:
-        status = self._refuse.get(kind.plural)
-        if status == 503:
-            raise AwayError(Problem("The API server cannot answer.", "try again"))
-        if status:
-            raise RefusedError(Problem(f"You may not list {kind.plural}.", "ask"), status, "Forbidden")
 
 
 @pytest.fixture
@@ -89,12 +60,15 @@ def test_everything_about_the_stage_at_hand_is_read(remote: RemoteRun) -> None:
     waits_for_job = pod(None, name=f"{RUN}-train-123")
     waits_for_job["metadata"]["ownerReferences"] = [{"kind": "Workflow", "name": RUN, "uid": "w"}]
     mine = workload(not_reserved("couldn't assign flavors to pod set main: insufficient unused quota for x"))
+    elsewhere = holder("elsewhere-1122334455")
+    elsewhere["spec"]["queueName"] = "l4x2"
     found = _collect(
         RecordedCluster(
             (k8s.WORKFLOW, workflow("Running", node("train", "Running"))),
             (k8s.JOB, job(suspend=True)),
             (k8s.POD, waits_for_job),
             (k8s.WORKLOAD, mine),
+            (k8s.WORKLOAD, elsewhere),
             (k8s.WORKLOAD, holder("nightly-1122334455")),
             (k8s.CLUSTER_QUEUE, queue()),
             (collecting.EVENT, event("FailedScaleUp", "of another run", about="other-0000000000-t-x")),
@@ -106,6 +80,7 @@ def test_everything_about_the_stage_at_hand_is_read(remote: RemoteRun) -> None:
     assert found.pods == ()  # the one that Argo waits in does no work
     assert [each["message"] for each in found.events] == ["of this run"]
     assert explain(found).cause == "quota-full"
+    assert "elsewhere" not in explain(found).what  # it has quota in another queue
     assert "nightly-1122334455" in explain(found).what
 
 

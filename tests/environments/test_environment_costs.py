@@ -92,7 +92,7 @@ def test_the_overview_names_the_source_and_date_of_every_price_in_it(contract: C
     assert "dws" in sources
     assert all(source["date"] for source in sources.values())
     trainer = found["identities"]["trainer"]
-    assert trainer == {"stages": ["prepare", "train", "evaluate", "export"], "secrets": ["wandb-key"]}
+    assert trainer == {"stages": ["prepare", "train", "evaluate", "export"], "secrets": []}
     assert found["costs"]["idle"]["month"]["expected"] == pytest.approx(
         730 * sum(line["hour"]["expected"] for line in found["costs"]["idle"]["lines"]), rel=1e-2
     )

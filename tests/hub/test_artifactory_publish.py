@@ -206,7 +206,7 @@ def test_a_token_that_may_only_read_base_models_still_gets_them(artifactory, ope
         resolved(hub, NAME)
 
 
-@pytest.mark.parametrize("path", ["lineage.json", "provenance.json", "provenance.dsse.json"])
+@pytest.mark.parametrize("path", ["lineage.json", "provenance.json", "provenance.sigstore.json"])
 def test_a_file_under_a_documents_name_is_refused(hub, make_folder, path):
     with pytest.raises(InputError, match="under its name"):
         hub.publish(make_folder({**FILES, path: b"{}"}), NAME, lineage={})

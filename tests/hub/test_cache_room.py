@@ -41,14 +41,14 @@ def test_what_is_no_size_is_refused(text):
 def test_what_was_not_used_for_longest_goes_first(models):
     for number, name in enumerate(("b", "a", "c")):
         copy(models, name, used=number)
-    make_room(models, 1000, models / "new", 3000)
+    make_room(models.parent, 1000, models / "new", 3000)
     assert sorted(path.name for path in models.iterdir() if path.is_dir()) == ["a", "c"]
 
 
 def test_nothing_goes_while_there_is_room_or_no_limit(models):
     copy(models, "a")
-    make_room(models, 2000, models / "new", 3000)
-    make_room(models, 10**12, models / "new", None)
+    make_room(models.parent, 2000, models / "new", 3000)
+    make_room(models.parent, 10**12, models / "new", None)
     assert (models / "a" / "weights").exists()
 
 
@@ -61,14 +61,14 @@ def test_what_another_process_holds_stays_until_that_ends(models):
         os.read(done[0], 1)
         os._exit(0)
     assert os.read(ready[0], 1) == b"y"
-    make_room(models, 1000, models / "new", 2000)
+    make_room(models.parent, 1000, models / "new", 2000)
     assert held.exists()
     assert not free.exists()
     with pytest.raises(UnavailableError, match=r"the cache may take 1,500"):
-        make_room(models, 1000, models / "new", 1500)
+        make_room(models.parent, 1000, models / "new", 1500)
     os.kill(child, 9)
     os.waitpid(child, 0)
-    make_room(models, 1000, models / "new", 1500)
+    make_room(models.parent, 1000, models / "new", 1500)
     assert not held.exists()
 
 
@@ -78,7 +78,7 @@ def test_a_use_makes_a_copy_young_again(models):
     if child == 0:
         os._exit(0 if hold(old) else 1)
     assert os.waitpid(child, 0)[1] == 0
-    make_room(models, 1000, models / "new", 2000)
+    make_room(models.parent, 1000, models / "new", 2000)
     assert old.exists()
     assert not young.exists()
 
@@ -88,7 +88,7 @@ def test_a_copy_that_is_being_fetched_stays(models):
 
     copy(models, "a")
     with FileLock(models / ".a.lock"), pytest.raises(UnavailableError, match="cache may take"):
-        make_room(models, 1000, models / "new", 1000)
+        make_room(models.parent, 1000, models / "new", 1000)
     assert (models / "a" / "weights").exists()
 
 

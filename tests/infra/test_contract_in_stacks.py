@@ -90,8 +90,10 @@ def test_namespaces_queues_accounts_and_classes_exist(name: str, stacks: Stacks)
     for team in contract["teams"].values():
         namespace = team["namespace"]
         assert ("Namespace", None, namespace) in found
-        assert ("ClusterQueue", None, team["cluster_queue"]) in found
-        assert ("LocalQueue", namespace, contract["local_queue"]) in found
+        assert set(team["cluster_queues"]) == set(contract["pools"])
+        for pool, queue in team["cluster_queues"].items():
+            assert ("ClusterQueue", None, queue) in found
+            assert ("LocalQueue", namespace, contract["pools"][pool]["queue"]) in found
         for account in contract["service_accounts"]:
             assert ("ServiceAccount", namespace, account) in found
         for secret_class in contract["secret_classes"].values():

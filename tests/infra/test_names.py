@@ -67,10 +67,12 @@ def test_google_s_limits(names: Names) -> None:
 def test_kubernetes_limits(names: Names) -> None:
     for team in names.environment.teams:
         assert fits(names.team_namespace(team), 63)
-        assert fits(names.cluster_queue(team), 63)
+        for pool in names.environment.pools:
+            assert fits(names.cluster_queue(team, pool), 63)
+            assert fits(names.local_queue(pool), 63)
         # A team cannot take the namespace of a controller or of Kubernetes itself.
         assert names.team_namespace(team) not in {*n.CONTROLLER_NAMESPACES.values(), "default", "kube-system"}
-    for word in (names.local_queue, names.cohort, *map(names.secret_class, n.ROLES), *n.ROLES):
+    for word in (names.cohort, *map(names.secret_class, n.ROLES), *n.ROLES):
         assert fits(word, 63)
 
 

@@ -65,7 +65,13 @@ def job(*conditions: Object, kind: str = "Job", suspend: bool = False, **status:
     return {
         "apiVersion": "batch/v1" if kind == "Job" else "jobset.x-k8s.io/v1alpha2",
         "kind": kind,
-        "metadata": {"name": f"{RUN}-t", "namespace": NAMESPACE, "uid": JOB_UID, "creationTimestamp": ago(600)},
+        "metadata": {
+            "name": f"{RUN}-t",
+            "namespace": NAMESPACE,
+            "uid": JOB_UID,
+            "creationTimestamp": ago(600),
+            "labels": {"kueue.x-k8s.io/queue-name": "l4x1"},
+        },
         "spec": {"suspend": suspend, "activeDeadlineSeconds": 172800},
         "status": {"conditions": list(conditions), **status},
     }
@@ -153,7 +159,7 @@ def workload(*conditions: Object, run: str = RUN, uid: str = JOB_UID, priority: 
             "labels": {"kueue.x-k8s.io/job-uid": uid},
             "ownerReferences": [{"kind": "Job", "name": f"{run}-t", "uid": uid}],
         },
-        "spec": {"queueName": "runs", "active": True, "priority": priority, **more.pop("spec", {})},
+        "spec": {"queueName": "l4x1", "active": True, "priority": priority, **more.pop("spec", {})},
         "status": {"conditions": list(conditions), **more},
     }
 
@@ -165,7 +171,7 @@ def not_reserved(message: str, reason: str = "Pending") -> Object:
 
 def holder(run: str, priority: int = 0) -> Object:
     """A Workload that has its quota."""
-    reserved = condition("QuotaReserved", "True", "QuotaReserved", "Quota reserved in ClusterQueue team-research")
+    reserved = condition("QuotaReserved", "True", "QuotaReserved", "Quota reserved in ClusterQueue team-research-l4x1")
     admitted = condition("Admitted", "True", "Admitted", "The workload is admitted")
     return workload(reserved, admitted, run=run, uid=f"uid-{run}", priority=priority)
 
@@ -175,8 +181,8 @@ def queue(kind: str = "ClusterQueue", stop: str = "None", *conditions: Object, u
     resources = [{"name": "nvidia.com/gpu", "total": used, "borrowed": "0"}]
     return {
         "kind": kind,
-        "metadata": {"name": "team-research" if kind == "ClusterQueue" else "runs"},
-        "spec": {"stopPolicy": stop, "clusterQueue": "team-research"},
+        "metadata": {"name": "team-research-l4x1" if kind == "ClusterQueue" else "l4x1"},
+        "spec": {"stopPolicy": stop, "clusterQueue": "team-research-l4x1"},
         "status": {
             "conditions": list(conditions) or [condition("Active", "True", "Ready", "Can admit new workloads")],
             "flavorsReservation": [{"name": "l4x1", "resources": resources}],

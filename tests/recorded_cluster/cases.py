@@ -270,10 +270,10 @@ CASES: dict[str, Evidence] = {
         requeueState={"count": 5},
     ),
     "queue-stopped": queued(
-        not_reserved("LocalQueue runs is stopped", "Inadmissible"), local_queue=queue("LocalQueue", "Hold")
+        not_reserved("LocalQueue l4x1 is stopped", "Inadmissible"), local_queue=queue("LocalQueue", "Hold")
     ),
     "queue-missing": queued(not_reserved("LocalQueue runs doesn't exist", "Inadmissible")),
-    "queue-inactive": queued(not_reserved("ClusterQueue team-research is inactive", "Inadmissible")),
+    "queue-inactive": queued(not_reserved("ClusterQueue team-research-l4x1 is inactive", "Inadmissible")),
     "not-in-quota": queued(
         not_reserved("couldn't assign flavors to pod set main: resource ephemeral-storage unavailable in ClusterQueue")
     ),
@@ -300,7 +300,6 @@ CASES: dict[str, Evidence] = {
         others=(holder("urgent-9f8e7d6c5b", priority=100),),
     ),
     "behind-others": queued(
-        not_reserved(_UNUSED),
         others=(
             workload(not_reserved(_UNUSED), run="urgent-9f8e7d6c5b", uid="u2", priority=100),
             holder("nightly-1122334455"),

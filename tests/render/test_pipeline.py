@@ -15,6 +15,7 @@ from workloads import images, platform
 from workloads.errors import InputError
 from workloads.platform import LocalCluster, Platform
 from workloads.render.argo_cd import GitSource, application, kustomization
+from workloads.render.failure import ACTION
 from workloads.render.pipeline import file_name, objects
 from workloads.render.run import FIRING, ClusterRun
 from workloads.render.text import to_documents
@@ -96,7 +97,7 @@ def test_nothing_hostile_reaches_a_manifest(values: dict[str, str], run_id: str)
     assert manifests == wanted  # what the person may write freely is in none of them
     text = to_documents(manifests)
     assert list(yaml.safe_load_all(text)) == manifests
-    assert "{{" not in text.replace(FIRING, "")
+    assert "{{" not in text.replace(FIRING, "").replace(ACTION.replace("'", "''"), "")
     for template in manifests[0]["spec"]["templates"]:
         if inner := template.get("resource"):
             assert yaml.safe_load(inner["manifest"])["kind"] in ("Job", "JobSet")
@@ -116,7 +117,9 @@ def test_a_contract_that_would_be_expanded_is_refused(text: str) -> None:
 
 
 def test_a_run_starts_once_and_a_schedule_again_and_again() -> None:
-    assert [each["kind"] for each in objects(a_run())] == ["WorkflowTemplate", "Workflow"]
+    (workflow,) = objects(a_run())
+    assert (workflow["kind"], workflow["metadata"]["name"]) == ("Workflow", "demo-0123456789")
+    assert "workflowTemplateRef" not in workflow["spec"]
     template, cron = objects(a_run({"schedule": "0 3 * * 1"}))
     assert (cron["kind"], cron["metadata"]["name"]) == ("CronWorkflow", "demo")
     assert cron["spec"]["workflowSpec"] == {"workflowTemplateRef": {"name": template["metadata"]["name"]}}
@@ -163,7 +166,7 @@ def test_the_longest_names_are_still_pod_names(nodes: int, longest: int) -> None
 
 
 def test_steps_without_a_gpu_report_with_a_token_and_leave_in_time() -> None:
-    template, _ = objects(a_run())
+    (template,) = objects(a_run())
     for each in template["spec"]["templates"]:
         if "container" in each:
             patch = json.loads(each["podSpecPatch"])
@@ -174,8 +177,27 @@ def test_steps_without_a_gpu_report_with_a_token_and_leave_in_time() -> None:
             assert job["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
 
 
+def test_a_step_that_lost_its_pod_finds_the_job_that_it_created() -> None:
+    (template,) = objects(a_run())
+    steps = [each for each in template["spec"]["templates"] if "resource" in each]
+    assert [each["name"] for each in steps] == ["train", "evaluate"]
+    for each in steps:
+        assert each["resource"]["action"] == ACTION
+        retry = each["retryStrategy"]
+        assert (retry["retryPolicy"], "maxDuration" in retry["backoff"]) == ("Always", False)
+        again = re.search("matches '(.+)'", retry["expression"])
+        assert again
+        for said, tried in (
+            ('Error from server (AlreadyExists): jobs.batch "demo-t" already exists', True),
+            ('Error from server (NotFound): jobs.batch "demo-t" not found', True),
+            ("failure condition '{status.failed gt [0]}' evaluated true", False),
+            ("Error from server (Forbidden): jobs.batch is forbidden: exceeded quota", False),
+        ):
+            assert bool(re.search(again[1], said)) is tried
+
+
 def test_argos_own_containers_wait_for_an_api_server_that_is_away() -> None:
-    template, _ = objects(a_run())
+    (template,) = objects(a_run())
     for each in template["spec"]["templates"]:
         if "dag" in each:
             continue
@@ -202,7 +224,7 @@ def test_the_application_delivers_the_folder_and_brings_nothing_back() -> None:
     assert found["spec"]["destination"]["namespace"] == "team-research"
     assert found["spec"]["syncPolicy"]["automated"] == {"prune": False, "selfHeal": False}
     names = [file_name(each) for each in objects(run)]
-    assert kustomization(names)["resources"] == ["workflowtemplate.yaml", "workflow.yaml"]
+    assert kustomization(names)["resources"] == ["workflow.yaml"]
     with pytest.raises(InputError, match="no Argo CD"):
         application(a_run(), GitSource("https://git.example.com/x.git", "x"))
 
@@ -237,7 +259,7 @@ def test_the_committed_lock_knows_every_image(repository: Path) -> None:
 
 def test_a_local_run_works_as_the_user_who_owns_the_store() -> None:
     local = LocalCluster(store="/store", user=1000)
-    template, _ = objects(a_run({"resources": {"pool": "cpu"}}, at=DEV.model_copy(update={"local": local})))
+    (template,) = objects(a_run({"resources": {"pool": "cpu"}}, at=DEV.model_copy(update={"local": local})))
     fetch = next(each for each in template["spec"]["templates"] if each["name"] == "fetch")
     assert fetch["securityContext"]["runAsUser"] == 1000
     assert fetch["securityContext"]["runAsNonRoot"] is True

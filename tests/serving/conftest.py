@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from workloads.errors import InputError
-from workloads.serving.interface import Completion, Message
+from workloads.serving.interface import GREEDY, Completion, Message, Sampling
 
 
 class EchoEngine:
@@ -27,32 +28,19 @@ class EchoEngine:
     def complete(
         self,
         messages: Sequence[Message],
+        sampling: Sampling = GREEDY,
         *,
-        max_new_tokens: int | None = None,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        stop: Sequence[str] = (),
-        seed: int | None = None,
         on_text: Callable[[str], None] | None = None,
         cancelled: threading.Event | None = None,
     ) -> Completion:
-        self.calls.append(
-            {
-                "messages": list(messages),
-                "max_new_tokens": max_new_tokens,
-                "temperature": temperature,
-                "top_p": top_p,
-                "stop": tuple(stop),
-                "seed": seed,
-            }
-        )
+        self.calls.append({"messages": list(messages), **asdict(sampling)})
         question = messages[-1]["content"]
         if question == "too long":
             raise InputError.of("The conversation has 9 tokens, and the model's context holds 8.", "shorten it")
         if question.endswith("explode at once"):
             raise RuntimeError("a secret of the inside")
         words = question.split()
-        said = words[:max_new_tokens]
+        said = words[: sampling.max_new_tokens]
         for at, word in enumerate(said):
             if on_text is not None:
                 on_text(word if at == 0 else f" {word}")

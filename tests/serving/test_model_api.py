@@ -16,6 +16,7 @@ from openai import OpenAI
 from workloads.errors import InputError
 from workloads.serving.app import create_app
 from workloads.serving.engine import load_engine
+from workloads.serving.interface import Sampling
 from workloads.serving.server import serving
 
 pytestmark = pytest.mark.training
@@ -67,7 +68,7 @@ def test_a_short_limit_is_length_and_counts_exactly(client: OpenAI) -> None:
 
 
 def test_a_limit_beyond_the_context_is_cut_to_it(engine: Any) -> None:
-    hot = engine.complete(QUESTION, max_new_tokens=10**6, temperature=2.0, seed=1)
+    hot = engine.complete(QUESTION, Sampling(max_new_tokens=10**6, temperature=2.0, seed=1))
     assert hot.prompt_tokens + hot.completion_tokens <= 256
 
 
@@ -124,7 +125,9 @@ def test_greedy_answers_are_those_of_the_evaluation(engine: Any, built_tiny_mode
 
     questions = ["Who looks after checkout?", "Where does billing run?"]
     expected = generate(load({}, built_tiny_model), questions, max_new_tokens=24)
-    answers = [engine.complete([{"role": "user", "content": each}], max_new_tokens=24).text for each in questions]
+    answers = [
+        engine.complete([{"role": "user", "content": each}], Sampling(max_new_tokens=24)).text for each in questions
+    ]
     assert [answer.strip() for answer in answers] == expected
 
 
@@ -142,7 +145,7 @@ def test_an_adapter_on_its_base_answers_as_the_two_merged(engine: Any, built_tin
     merged = shutil.copytree(built_tiny_model, tmp_path / "merged")
     adapted.merge_and_unload().save_pretrained(merged)
     answers = [
-        each.complete(QUESTION, max_new_tokens=16).text
+        each.complete(QUESTION, Sampling(max_new_tokens=16)).text
         for each in (engine, load_engine(tmp_path / "adapter", None, built_tiny_model), load_engine(merged))
     ]
     assert answers[1] == answers[2] != answers[0]
@@ -166,7 +169,7 @@ def test_sampling_draws_from_the_softmax(temperature: float, top_p: float) -> No
     from workloads.serving.engine import _Sampler
 
     logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
-    sampler = _Sampler(temperature, top_p, 3, logits.device)
+    sampler = _Sampler(Sampling(temperature=temperature, top_p=top_p, seed=3), logits.device)
     draws = 4000
     counts = Counter(int(sampler(None, logits).argmax()) for _ in range(draws))
     wanted = torch.softmax(logits[0] / temperature, 0)

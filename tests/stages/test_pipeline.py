@@ -166,7 +166,7 @@ def test_a_full_disk_is_unavailable_and_the_rerun_continues(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(export, "make_tokenizer_portable", fail)
+        patch.setattr(export, "make_portable", fail)
         with pytest.raises(UnavailableError, match="disk became full"):
             _run(paths)
     assert not paths.export.exists()

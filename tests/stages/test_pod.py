@@ -15,7 +15,7 @@ import pytest
 
 from workloads.engines.bundle import make_bundle, upload
 from workloads.engines.create import plan
-from workloads.errors import ExitCode, InputError, UnavailableError
+from workloads.errors import ExitCode, InputError, Preempted, UnavailableError
 from workloads.events import read_events
 from workloads.hub import open_hub
 from workloads.hub.importing import import_folder
@@ -26,7 +26,9 @@ from workloads.runtime import STAGES, RunPaths
 from workloads.stages import fetch, pod
 from workloads.stages.patience import Patience
 from workloads.stages.pod import run_pod
+from workloads.storage.lease import FencedError, Lease
 from workloads.storage.manifest import MANIFEST_NAME
+from workloads.storage.object_directory import DirectoryStore
 from workloads.training.signals import StopRequest
 
 SPEC = {
@@ -169,6 +171,91 @@ def test_a_preempted_training_goes_on_in_another_pod_from_the_store(sent: Callab
     assert len(list(environment.run.checkpoints.iterdir())) == 2
 
 
+@pytest.mark.training
+@pytest.mark.slow
+def test_a_pod_that_comes_back_after_it_was_replaced_stops_and_changes_nothing(
+    sent: Callable[..., Environment],
+) -> None:
+    environment = sent({"max_steps": 60, "save_steps": 10, "save_total_limit": 2})
+    environment.call("fetch")
+    environment.call("prepare")
+    cut_off = environment.start("train")
+    _wait_for(cut_off, lambda: (environment.run.checkpoints / "checkpoint-20" / MANIFEST_NAME).is_file())
+    cut_off.send_signal(signal.SIGSTOP)  # as a node does that is alive and cannot be reached
+    second = environment.start("train")
+    _, said = second.communicate(timeout=120)
+    assert second.returncode == ExitCode.OK, said.decode()[-2000:]
+    left = {path: path.read_bytes() for path in environment.run.root.rglob("*") if path.is_file()}
+    cut_off.send_signal(signal.SIGCONT)
+    _, said = cut_off.communicate(timeout=120)
+    assert cut_off.returncode == ExitCode.INPUT, said.decode()[-2000:]
+    assert b"has taken over this work" in said
+    assert {path: path.read_bytes() for path in environment.run.root.rglob("*") if path.is_file()} == left
+    assert json.loads(environment.run.marker("train").read_text())["outputs"]["steps"] == 60
+
+
+def test_who_sends_news_hears_that_another_pod_has_taken_over(tmp_path: Path, capsys: Any) -> None:
+    stop, sent_after_all = StopRequest(), []
+
+    def send() -> None:
+        sent_after_all.append(1)
+        raise FencedError.of("pod b has taken over.", "nothing has to be done")
+
+    with pod.News(send, stop, seconds=0.001):
+        deadline = time.monotonic() + 10
+        while not stop.requested:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+    assert sent_after_all == [1]
+    assert capsys.readouterr().err.count("pod b has taken over") == 1
+
+
+def test_a_stage_that_was_replaced_leaves_neither_its_result_nor_its_marker(
+    sent: Callable[..., Environment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = sent()
+    environment.call("fetch")
+
+    class Slow:
+        def run(self, context: Any) -> dict[str, Any]:
+            context.paths.evaluation.write_text("{}")
+            Lease.take(DirectoryStore(environment.store), f"{environment.id}/leases/evaluate", "pod b")
+            return {}
+
+        def intact(self, context: Any) -> bool:
+            return True
+
+    monkeypatch.setattr(pod, "stage_module", lambda _: Slow())
+    monkeypatch.setattr("workloads.stages.stored_run.StoredRun.bring", lambda *_: None)
+    with pytest.raises(FencedError, match="pod b has taken over"):
+        environment.call("evaluate")
+    assert not environment.run.marker("evaluate").exists()
+    assert not environment.run.evaluation.exists()
+
+
+def test_a_stop_stays_a_stop_when_the_store_is_away(
+    sent: Callable[..., Environment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = sent()
+    environment.call("fetch")
+
+    def away(*_: object) -> None:
+        raise UnavailableError.of("The store is away.", "wait")
+
+    class Stopped:
+        def run(self, context: Any) -> dict[str, Any]:
+            monkeypatch.setattr(Lease, "check", away)
+            raise Preempted.of("The run was told to stop.", "go on")
+
+        def intact(self, context: Any) -> bool:
+            return False
+
+    monkeypatch.setattr(pod, "stage_module", lambda _: Stopped())
+    monkeypatch.setattr("workloads.stages.stored_run.StoredRun.bring", lambda *_: None)
+    with pytest.raises(Preempted):
+        environment.call("evaluate")
+
+
 def test_the_base_model_is_fetched_once_for_all_runs(
     sent: Callable[..., Environment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,7 +345,7 @@ def test_a_stage_that_asks_a_hub_that_is_away_waits_for_it(
     sent: Callable[..., Environment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment = sent()
-    real, attempts, pauses = fetch.run, [], []
+    real, attempts, pauses = fetch.base_model, [], []
 
     def away_twice(context: Any) -> dict[str, Any]:
         attempts.append(1)
@@ -266,7 +353,7 @@ def test_a_stage_that_asks_a_hub_that_is_away_waits_for_it(
             raise UnavailableError.of("The hub is away.", "wait")
         return real(context)
 
-    monkeypatch.setattr(fetch, "run", away_twice)
+    monkeypatch.setattr(fetch, "base_model", away_twice)
     run_pod("fetch", environment.id, environment.environ(), StopRequest(), Patience(sleep=pauses.append))
     assert len(pauses) == 2
     assert environment.events("stage_failed") == []

@@ -87,9 +87,9 @@ def gang_run(
     monkeypatch.setenv("TUNERY_PROCESSES", "2")
     monkeypatch.setenv("TUNERY_GRACE_SECONDS", "60")
 
-    def make(config: dict[str, Any], runs: str = "runs") -> GangRun:
+    def make(config: dict[str, Any], runs: str = "runs", spec: dict[str, Any] | None = None) -> GangRun:
         monkeypatch.setenv("TUNERY_RUNS", str(tmp_path / runs))
-        paths = make_run({"val_size": 0.0} | config)
+        paths = make_run({"val_size": 0.0} | config, spec)
         run_stages(RunContext.open(paths.root), ["fetch", "prepare"])
         return GangRun(paths, start_run)
 

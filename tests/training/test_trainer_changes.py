@@ -19,12 +19,12 @@ def _handler(*callbacks: TrainerCallback) -> CallbackHandler:
     return CallbackHandler([*callbacks], None, None, None, None)
 
 
-def test_the_last_callback_stays_the_last() -> None:
-    ours, given, added = TrainerCallback(), TrainerCallback(), TrainerCallback()
-    with interruptible(last=ours):
-        handler = _handler(ours, given)
+def test_the_last_callbacks_stay_the_last_in_their_order() -> None:
+    ours, watch, given, added = TrainerCallback(), TrainerCallback(), TrainerCallback(), TrainerCallback()
+    with interruptible(last=[ours, watch]):
+        handler = _handler(ours, watch, given)
         handler.add_callback(added)
-        assert handler.callbacks[-3:] == [given, added, ours]
+        assert handler.callbacks[-4:] == [given, added, ours, watch]
         other = _handler(given)
         other.add_callback(added)
         assert other.callbacks[-2:] == [given, added]

@@ -152,10 +152,44 @@ def test_tokenized_data_is_read_in_place_of_the_files_but_not_by_a_run(data: Dat
     ]
 
 
-@pytest.mark.parametrize("entry", [{"hf_hub_url": "a/b"}, {"script_url": "a"}, {"cloud_file_name": "s3://a"}])
-def test_data_that_is_elsewhere_is_for_plain_llamafactory_only(data: Data, entry: Any) -> None:
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"script_url": "a"},
+        {"ms_hub_url": "a/b"},
+        {"ms_hub_url": "a/b", "cloud_file_name": "gs://a/b.jsonl"},
+        {"hf_hub_url": "../b"},
+        {"hf_hub_url": "a/b/c"},
+        {"cloud_file_name": "s3://a/b.jsonl"},
+        {"cloud_file_name": "gs://bucket"},
+        {"cloud_file_name": "gs://bucket/rows.zip"},
+    ],
+)
+def test_what_a_run_cannot_bring_is_for_plain_llamafactory_only(data: Data, entry: Any) -> None:
     assert data(entry) == []
     assert [problem.key for problem in data(entry, in_run=True)] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "source"),
+    [
+        ({"hf_hub_url": "acme/rows"}, "acme/rows"),
+        ({"hf_hub_url": "rows", "ms_hub_url": "x/y", "file_name": "rows.json"}, "rows"),
+        ({"cloud_file_name": "gs://bucket/folder/rows.jsonl"}, "gs://bucket/folder/rows.jsonl"),
+    ],
+)
+def test_a_run_brings_data_from_the_hub_and_from_cloud_storage(
+    data: Data, entry: Any, source: str, tmp_path: Path
+) -> None:
+    assert data(entry, in_run=True) == []
+    (tmp_path / "data" / "dataset_info.json").write_text(json.dumps({"mine": entry}), encoding="utf-8")
+    config = LoadedConfig(tmp_path / "c.yaml", {"dataset": "mine", "dataset_dir": "data"}, {})
+    (found,) = find_datasets(config, tmp_path)
+    assert (found.source, found.files, found.in_hub) == (source, (), "hf_hub_url" in entry)
+
+
+def test_data_that_a_run_brings_must_suit_the_stage(data: Data) -> None:
+    assert [problem.code for problem in data({"hf_hub_url": "a/b", "ranking": True}, in_run=True)] == ["dataset-stage"]
 
 
 @pytest.mark.parametrize("folder", ["ONLINE", "REMOTE:a/b"])

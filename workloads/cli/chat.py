@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from workloads.serving.interface import Completion, Engine, Message
+from workloads.serving.interface import Completion, Engine, Message, Sampling
 
 _HELP = "/clear begins a new conversation, /exit or Ctrl-D leaves, Ctrl-C stops an answer."
 
@@ -45,7 +45,7 @@ def chat(
         from workloads.serving.engine import load_engine
 
         engine = load_engine(served.folder, template, served.base, served.training_config)
-    session = Session(engine, system, max_tokens, temperature)
+    session = Session(engine, system, Sampling(max_tokens, temperature))
     if interactive:
         notes.print(f"{served.name}: {_HELP}", style="dim", markup=False)
         converse(session)
@@ -61,8 +61,8 @@ def chat(
 class Session:
     """One conversation: its turns so far, and how answers are generated."""
 
-    def __init__(self, engine: Engine, system: str | None, max_tokens: int, temperature: float) -> None:
-        self._engine, self._max_tokens, self._temperature = engine, max_tokens, temperature
+    def __init__(self, engine: Engine, system: str | None, sampling: Sampling) -> None:
+        self._engine, self._sampling = engine, sampling
         self._start: list[Message] = [{"role": "system", "content": system}] if system else []
         self._turns: list[Message] = []
 
@@ -82,9 +82,7 @@ class Session:
 
         completion = None
         try:
-            completion = self._engine.complete(
-                [*self._start, *turns], max_new_tokens=self._max_tokens, temperature=self._temperature, on_text=hear
-            )
+            completion = self._engine.complete([*self._start, *turns], self._sampling, on_text=hear)
         except KeyboardInterrupt:
             if not show:
                 raise

@@ -27,6 +27,9 @@ def clean(
     older_than: Annotated[
         str, typer.Option(metavar="AGE", help="Leave what did something since, such as 12h.")
     ] = "30d",
+    cache: Annotated[bool, typer.Option("--cache", help="Models and data sets fetched to this machine.")] = False,
+    hub: Annotated[bool, typer.Option("--hub", help="Versions in the hub, when that is a folder.")] = False,
+    keep: Annotated[int, typer.Option(min=1, help="With --hub: how many newest versions of a name stay.")] = 3,
     delete: Annotated[bool, typer.Option("--delete", help="Remove it; otherwise it is only listed.")] = False,
     context: Context = None,
     as_json: Json = False,
@@ -34,13 +37,25 @@ def clean(
     """List or remove what runs left that nobody needs.
 
     That is checkpoints of trainings whose result is whole, prepared data of finished runs, and what was never written
-    to its end. Results, records and published models stay, and so does everything of a run that is active.
+    to its end. Results, records and published models stay, and so does everything of a run that is active. --cache
+    and --hub clean those in place of runs: what was not used for that long, and versions that are that old, that no
+    alias means, that are no base of another one and not among the newest. What a process uses stays.
 
     Example: tunery clean --on dev --older-than 30d --delete
     """
     from workloads.engines import cleaning
 
     age = _seconds(older_than)
+    if cache or hub:
+        from workloads.cli.clean_hub import clean_cache, clean_hub
+
+        if on is not None or (cache and hub):
+            raise InputError.of("This cleans one place.", "give one of --on, --cache and --hub")
+        if cache:
+            clean_cache(age, delete=delete, as_json=as_json)
+        else:
+            clean_hub(age, keep, delete=delete, as_json=as_json)
+        return
     found, cluster, namespace = _found(on, team, context, age)
     removed = cleaning.remove(found)[0] if delete else []
     if delete and cluster is not None:

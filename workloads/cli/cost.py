@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workloads.cli.cluster_verbs import Context, Json, Team
-from workloads.cli.output import console, print_json
+from workloads.cli.output import console, plain_table, print_json
 from workloads.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,17 +63,18 @@ def _named(on: str | None) -> str:
 
 def _run(run: str, on: str | None, team: str | None, context: str | None, *, as_json: bool) -> None:
     from workloads import prices
-    from workloads.engines.bills import bill_of, read_source
+    from workloads.engines.bills import read_bill
     from workloads.engines.remote import find
     from workloads.storage.objects import open_store
 
     remote = find(run, on, team, context)
-    source = read_source(open_store(remote.store), remote.id)
-    found = bill_of(source, remote.id, remote.team, remote.platform, prices.load())
+    found = read_bill(open_store(remote.store), remote.id, remote.team, remote.platform, prices.load())
     if as_json:
         print_json(found.as_dict())
-    else:
-        _show_bill(f"{found.id}, on {remote.environment}", found.bill)
+        return
+    if found.trials:
+        _show_trials(found)
+    _show_bill(f"{found.id}, on {remote.environment}", found.bill)
 
 
 def _spec(
@@ -143,17 +144,11 @@ def _team(on: str, team: str | None, since: str | None, *, as_json: bool) -> Non
         answer: dict[str, Any] = {"since": start.isoformat(), "runs": [row.as_dict() for row in rows]}
         print_json(answer | {"total": all_of_them.as_dict(), "without_bill": without})
         return
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("run", "team", "created"):
-        table.add_column(heading)
-    for heading in ("cost", "of it lost"):
-        table.add_column(f"{heading} ({listed.currency})", justify="right")
+    shown = plain_table("run", "team", "created", f">cost ({listed.currency})", f">of it lost ({listed.currency})")
     for row in rows:
         lost = row.bill.cost(Use.LOST).expected
-        table.add_row(row.id, row.team, row.created, f"{row.bill.cost().expected:,.2f}", f"{lost:,.2f}")
-    console().print(table)
+        shown.add_row(row.id, row.team, row.created, f"{row.bill.cost().expected:,.2f}", f"{lost:,.2f}")
+    console().print(shown)
     _show_bill(f"{len(rows)} runs since {start:%Y-%m-%d}, on {on}", all_of_them)
     for line in without:
         console(stderr=True).print(f"note: no bill of {line}", style="yellow", markup=False)
@@ -191,14 +186,32 @@ def _show_bill(title: str, bill: Actual) -> None:
     total = bill.cost()
     span = _span(total.low, total.high, bill.currency)
     out.print(f"{title}: about {total.expected:,.2f} {bill.currency} ({span})", style="bold", markup=False)
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    uses = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for use in Use:
-        table.add_row(str(use), f"{bill.seconds(use) / 3600:.2f} h", f"{bill.cost(use).expected:,.2f}")
-    table.add_row("waiting", f"{bill.waiting / 3600:.2f} h", "nothing is held")
-    out.print(table)
+        uses.add_row(str(use), f"{bill.seconds(use) / 3600:.2f} h", f"{bill.cost(use).expected:,.2f}")
+    uses.add_row("waiting", f"{bill.waiting / 3600:.2f} h", "nothing is held")
+    out.print(uses)
     if bill.unpriced:
         console(stderr=True).print("note: nodes without a price in configs/prices.json are not in it", style="yellow")
     _note_unverified(total.verified)
+
+
+def _show_trials(found: RunBill) -> None:
+    from workloads.accounting.actual import Use
+    from workloads.sweep.trials import describe
+
+    currency = found.bill.currency
+    out = plain_table(
+        ">trial", "parameters", "state", ">metric", ">steps", ">hours", f">cost ({currency})", ">of it lost"
+    )
+    for each in found.trials:
+        row, bill = each.row, each.bill
+        metric = "" if row["metric"] is None else f"{row['metric']:.4g}"
+        hours = f"{sum(part.seconds for part in bill.parts) / 3600:.2f}"
+        amounts = (f"{cost.expected:,.2f}" for cost in (bill.cost(), bill.cost(Use.LOST)))
+        steps = "" if row["steps"] is None else str(row["steps"])
+        out.add_row(str(row["trial"]), describe(row["parameters"]), row["state"], metric, steps, hours, *amounts)
+    console().print(out)
 
 
 def _note_unverified(verified: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from workloads.cli.output import plain_table
 from workloads.environments import costs
 from workloads.environments.destroy_check import Loss, Report
 from workloads.environments.diff import Difference
@@ -20,7 +21,7 @@ UNVERIFIED = "~"
 
 def listing(out: Console, found: Iterable[Platform]) -> None:
     """One line an environment."""
-    table = _table("environment", "project", "region", ">GPUs of teams", "teams")
+    table = plain_table("environment", "project", "region", ">GPUs of teams", "teams")
     for platform in found:
         gpus = sum(team.gpus for team in platform.teams.values())
         table.add_row(platform.environment, platform.project, platform.region, str(gpus), ", ".join(platform.teams))
@@ -49,7 +50,7 @@ def _facts(platform: Platform) -> Iterable[str]:
 
 
 def _pools(platform: Platform, prices: PriceList) -> Table:
-    table = _table(
+    table = plain_table(
         "pool", "machine", ">vCPU", ">GiB", "GPUs", ">SSD GB", "bought as", "nodes", f">{prices.currency}/h a node"
     )
     system = platform.system
@@ -69,12 +70,12 @@ def _pools(platform: Platform, prices: PriceList) -> Table:
 
 
 def _teams(platform: Platform) -> Table:
-    table = _table("team", "namespace", "queue", ">GPUs", ">may borrow", ">weight", ">budget a month", "people")
+    table = plain_table("team", "namespace", "queues", ">GPUs", ">may borrow", ">weight", ">budget a month", "people")
     for name, team in platform.teams.items():
         table.add_row(
             name,
             team.namespace,
-            f"{platform.local_queue} ({team.cluster_queue})",
+            ", ".join(team.cluster_queues.values()),
             str(team.gpus),
             "all" if team.borrow is None else str(team.borrow),
             f"{team.weight:g}",
@@ -85,7 +86,7 @@ def _teams(platform: Platform) -> Table:
 
 
 def _identities(platform: Platform) -> Table:
-    table = _table("service account", "works in", "reads the secrets")
+    table = plain_table("service account", "works in", "reads the secrets")
     for role in platform.service_accounts:
         stages = ", ".join(stage for stage, works_as in platform.stages.items() if works_as == role)
         table.add_row(role, stages, ", ".join(platform.secrets_of(role)) or "none")
@@ -93,7 +94,7 @@ def _identities(platform: Platform) -> Table:
 
 
 def _places(platform: Platform) -> Table:
-    table = _table("place", "where")
+    table = plain_table("place", "where")
     for kind, bucket in platform.buckets.items():
         table.add_row(kind, f"gs://{bucket}")
     table.add_row("Terraform's state", f"gs://{platform.state_bucket}")
@@ -106,7 +107,9 @@ def _places(platform: Platform) -> Table:
 
 def _costs(out: Console, platform: Platform, prices: PriceList) -> None:
     idle, limits = costs.idle(platform, prices), costs.at_limits(platform, prices)
-    table = _table("what it costs when nothing runs", ">count", f">{prices.currency}/h", f">{prices.currency}/month")
+    table = plain_table(
+        "what it costs when nothing runs", ">count", f">{prices.currency}/h", f">{prices.currency}/month"
+    )
     for line in idle.lines:
         table.add_row(line.what, str(line.count), _money(line.hour), _month(line.hour, prices))
     table.add_row("all of it", "", _money(idle.hour), _month(idle.hour, prices), style="bold")
@@ -136,7 +139,7 @@ def differences(out: Console, first: str, second: str, found: Sequence[Differenc
     if not found:
         _print(out, f"{first} and {second} differ in nothing but their names.")
         return
-    table = _table("what", "key", first, second)
+    table = plain_table("what", "key", first, second)
     area = ""
     for each in found:
         key = each.key.split(".", 2)[-1] if each.area != each.key.replace("_", " ") else ""
@@ -161,7 +164,7 @@ def losses(out: Console, environment: str, report: Report, currency: str) -> Non
         _heading(out, "and would interrupt:")
         _loss_table(out, report.interruptions)
     _heading(out, "What would still cost money:")
-    table = _table("what", f">{currency} a month", "why")
+    table = plain_table("what", f">{currency} a month", "why")
     for each in report.remainders:
         price = "" if each.month is None else f"{_amount(each.month)} a {each.unit}"
         table.add_row(each.what, price, each.why)
@@ -177,7 +180,7 @@ def passed(out: Console, changes: int, interrupted: Sequence[Loss]) -> None:
 
 
 def _loss_table(out: Console, found: Iterable[Loss]) -> None:
-    table = _table("resource", "name", "what happens", "what would stop it")
+    table = plain_table("resource", "name", "what happens", "what would stop it")
     for loss in found:
         table.add_row(loss.address, loss.name, loss.what, loss.guard)
     out.print(table)
@@ -220,11 +223,3 @@ def _heading(out: Console, text: str) -> None:
 
 def _print(out: Console, text: str, style: str | None = None) -> None:
     out.print(text, style=style, markup=False)
-
-
-def _table(*headings: str) -> Table:
-    """A plain table; a heading that begins with ``>`` is of a column of numbers."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in headings:
-        table.add_column(heading.lstrip(">"), justify="right" if heading.startswith(">") else "left")
-    return table

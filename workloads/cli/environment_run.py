@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workloads.cli.cluster_verbs import FOLLOW_SECONDS, PATIENCE_SECONDS
-from workloads.cli.output import console, print_json
+from workloads.cli.output import console, print_json, show_warnings
 from workloads.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from workloads.engines.cluster import Submission
     from workloads.engines.cluster_client import Cluster
     from workloads.engines.remote import RemoteRun
+    from workloads.platform import Platform
     from workloads.render.run import ClusterRun
     from workloads.run_record import RunRecord
 
@@ -59,29 +60,47 @@ def show_objects(run: ClusterRun, *, as_json: bool) -> None:
 
 def send(record: RunRecord, run: ClusterRun, asked: Asked, *, as_json: bool) -> None:
     """Sends a run and tells what came of it; with ``follow`` or ``wait`` only after its end."""
-    from workloads.engines import cluster as engine
-    from workloads.engines.cluster_login import open_cluster
-
-    cluster = open_cluster(run.platform, asked.context, patience=PATIENCE_SECONDS)
-    remote = engine.remote(run, asked.context)
-    _check(cluster, run, quiet=as_json)
-    submission = engine.submit(cluster, run, lambda: upload(record, remote.store))
-    remote.remember()
-    answer = {
-        "ok": True,
-        "id": run.id,
-        "environment": remote.environment,
-        "namespace": remote.namespace,
-        "sent": str(submission.sent),
-        "store": f"{remote.store}/{run.id}",
-    }
+    cluster = open_environment(run.platform, asked.context)
+    remote, submission = transmit(cluster, record, run, asked.context, quiet=as_json)
     if not as_json:
         _show(remote, submission)
     if (asked.follow or asked.wait) and run.spec.schedule is None:
         cluster.patience = FOLLOW_SECONDS
         watch(cluster, remote, quiet=as_json or not asked.follow)
     if as_json:
-        print_json(answer)
+        print_json(answer(remote, submission))
+
+
+def open_environment(platform: Platform, context: str | None) -> Cluster:
+    """The cluster of an environment, patient as a person is who sends a run."""
+    from workloads.engines.cluster_login import open_cluster
+
+    return open_cluster(platform, context, patience=PATIENCE_SECONDS)
+
+
+def transmit(
+    cluster: Cluster, record: RunRecord, run: ClusterRun, context: str | None, *, quiet: bool
+) -> tuple[RemoteRun, Submission]:
+    """Checks a run against the cluster and the month's budget, uploads its inputs and sends it."""
+    from workloads.engines import cluster as engine
+
+    remote = engine.remote(run, context)
+    _check(cluster, run, quiet=quiet)
+    submission = engine.submit(cluster, run, lambda: upload(record, remote.store))
+    remote.remember()
+    return remote, submission
+
+
+def answer(remote: RemoteRun, submission: Submission) -> dict[str, Any]:
+    """What came of sending a run, for ``--json``."""
+    return {
+        "ok": True,
+        "id": remote.id,
+        "environment": remote.environment,
+        "namespace": remote.namespace,
+        "sent": str(submission.sent),
+        "store": f"{remote.store}/{remote.id}",
+    }
 
 
 def upload(record: RunRecord, store: str) -> None:
@@ -118,6 +137,8 @@ def _check(cluster: Cluster, run: ClusterRun, *, quiet: bool) -> None:
         raise InputError(found.problems)
     if run.team.budget is not None:
         _check_budget(run)
+    if not quiet:
+        show_warnings(found.warnings)
     if found.unknown and not quiet:
         console(stderr=True).print(
             f"note: you may not read {', '.join(found.unknown)}, so they were not checked", style="yellow", markup=False

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workloads.cli.output import console, print_json
+from workloads.cli.output import console, plain_table, print_json
 from workloads.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def estimate(
 
     only = find_accelerator(accelerator) if accelerator else None
     resolved = load_run_spec(config, overrides or [])
-    training = _with_deepspeed_path(resolved)
-    shape = _model_config(resolved, model)
+    training = with_deepspeed_path(resolved)
+    shape = model_config(resolved, model)
     result = estimated(training, shape)
     standing = fits(training, shape, accelerators=(only,) if only else ACCELERATORS)
     possible = changes(training, shape)
@@ -70,7 +70,7 @@ def estimate(
         _show_way(only, way)
 
 
-def _with_deepspeed_path(resolved: ResolvedSpec) -> dict[str, Any]:
+def with_deepspeed_path(resolved: ResolvedSpec) -> dict[str, Any]:
     """The training config with DeepSpeed's file looked for where ``tunery check`` does."""
     values = dict(resolved.training.values)
     named = values.get("deepspeed")
@@ -79,7 +79,12 @@ def _with_deepspeed_path(resolved: ResolvedSpec) -> dict[str, Any]:
     return values
 
 
-def _model_config(resolved: ResolvedSpec, model: str | None) -> dict[str, Any]:
+def model_config(resolved: ResolvedSpec, model: str | None) -> dict[str, Any]:
+    """The config.json of the base model: of ``model``, a folder, file or name in the hub, or of the one in the spec.
+
+    Raises:
+        InputError: it is neither here nor in the hub, or is no JSON object.
+    """
     base = resolved.spec.base
     wanted = model or (base.model if base else resolved.training.values.get("model_name_or_path"))
     if not isinstance(wanted, str) or not wanted:
@@ -127,12 +132,12 @@ def _show(result: Estimate, standing: Sequence[Fit], possible: Sequence[Change])
     out = console()
     counted = "" if result.exact else " (an unknown family, counted as a Llama of these sizes)"
     out.print(f"{result.parameters / 1e9:.2f} billion parameters{counted}, {_trained(result)} trained", markup=False)
-    table = _table("part", ">GB")
+    table = plain_table("part", ">GB")
     for name, size in result.parts.items():
         table.add_row(name, _gb(size))
     table.add_row("total", _gb(result.total), style="bold", end_section=True)
     out.print(table)
-    table = _table("accelerator", ">has GB", ">each needs GB", "how many")
+    table = plain_table("accelerator", ">has GB", ">each needs GB", "how many")
     for fit in standing:
         count = fit.obstacle or ("does not fit" if fit.count is None else str(fit.count))
         style = "green" if fit.count else "dim"
@@ -154,19 +159,9 @@ def _show_way(accelerator: Accelerator, way: tuple[list[Change], Estimate] | Non
 
 
 def _change_table(possible: Sequence[Change]) -> Table:
-    table = _table(">saves GB", "set", "what it costs")
+    table = plain_table(">saves GB", "set", "what it costs")
     for change in possible:
         table.add_row(_gb(change.saves), change.overrides, change.note)
-    return table
-
-
-def _table(*headings: str) -> Table:
-    """A plain table; a heading that begins with ``>`` is of a column of numbers."""
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in headings:
-        table.add_column(heading.lstrip(">"), justify="right" if heading.startswith(">") else "left")
     return table
 
 

@@ -18,6 +18,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "demo": ("demo", "demo", "Run the whole pipeline for real on a tiny model."),
     "check": ("check", "check", "Report every mistake in a training config or run spec at once."),
     "estimate": ("estimate", "estimate", "Estimate the accelerator memory that a training needs."),
+    "tune": ("tune", "tune", "Show how a training would be computed fast, and why."),
+    "bench": ("bench", "bench", "Measure what a training costs on this machine."),
     "run": ("run", "run", "Run a training, from base model to published model."),
     "render": ("render", "render", "Write a run's Kubernetes objects to a folder, for GitOps."),
     "list": ("list_runs", "list_runs", "List the runs on this machine, or on an environment."),
@@ -31,14 +33,16 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "clean": ("clean", "clean", "List or remove what runs left that nobody needs."),
     "sweep": ("sweep", "sweep", "Show the trials of a sweep, the best first."),
     "report": ("report", "report", "Write a run's report and print where it is."),
-    "import": ("import_model", "import_model", "Add a model folder to the hub."),
-    "fetch": ("fetch", "fetch", "Bring a model from the hub, verified, and print where it is."),
+    "import": ("import_model", "import_model", "Add a folder with a model or a data set to the hub."),
+    "fetch": ("fetch", "fetch", "Bring a model or data set from the hub, verified."),
     "models": ("models", "models", "List the models in the hub."),
     "verify": ("verify", "verify", "Recompute every digest of a model version."),
     "promote": ("promote", "promote", "Point an alias such as production at a model version."),
     "chat": ("chat", "chat", "Talk to a model in the terminal."),
     "serve": ("serve", "serve", "Serve a model over an OpenAI-compatible API."),
     "hub": ("hub", "hub", "Check the way to Artifactory, or print it for other programs."),
+    "ci": ("ci", "ci", "Check what a push changes, and send its runs."),
+    "doctor": ("doctor", "doctor", "Check this machine or image: GPUs, folders, hub, clock."),
     "env": ("env", "env", "Show, compare and check environments."),
 }
 
@@ -109,15 +113,15 @@ def _verb_of(arguments: list[str]) -> str | None:
 
 
 def _run_without_parser(arguments: list[str]) -> bool:
-    """Runs a plain ``check``, which people and editors run all the time.
+    """Runs a plain ``check`` or ``fetch``, which people, editors and scripts run all the time.
 
     typer imports pydantic for any command with parameters, which takes longer than checking a config.
     """
-    if arguments[:1] != ["check"]:
+    module = {"check": "checking", "fetch": "fetching"}.get(arguments[0] if arguments else "")
+    if module is None:
         return False
-    from workloads.cli.checking import run_plain
-
-    return run_plain(arguments[1:])
+    done: bool = importlib.import_module(f"workloads.cli.{module}").run_plain(arguments[1:])
+    return done
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -11,6 +11,7 @@ from workloads.errors import Problem, TuneryError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 _WIDTH_OF_A_PIPE = 1000  # rich assumes 80 columns, which would break lines and table rows that a program reads
 
@@ -21,6 +22,16 @@ def console(*, stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else _WIDTH_OF_A_PIPE)
+
+
+def plain_table(*headings: str) -> Table:
+    """A plain table; a heading that begins with ``>`` is of a column of numbers."""
+    from rich.table import Table
+
+    found = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in headings:
+        found.add_column(heading.lstrip(">"), justify="right" if heading.startswith(">") else "left")
+    return found
 
 
 def print_json(value: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,7 +30,7 @@ def status(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show it until the run ends.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show where a run stands: stages, training, GPU-hours.
+    """Show where a run stands: stages, training or trials, GPU-hours.
 
     A run on an environment is found by what `tunery run --on` left in the runs folder; of another person's run, name
     the environment.
@@ -86,6 +86,8 @@ def show(found: RunStatus) -> None:
         seconds = "" if stage.seconds is None else _duration(stage.seconds)
         table.add_row(mark, stage.name, stage.state, seconds, stage.note, style=style)
     out.print(table)
+    if found.sweep is not None:
+        _show_sweep(found.sweep)
     progress = found.progress
     if progress.get("max_steps"):
         parts = [f"step {progress.get('step')}/{progress['max_steps']}"]
@@ -104,6 +106,17 @@ def show(found: RunStatus) -> None:
         out.print(f"✗ {problem.get('message', '')}", style="red", markup=False)
         if problem.get("fix"):
             out.print(f"    fix: {problem['fix']}", style="green", markup=False)
+
+
+def _show_sweep(sweep: dict[str, Any]) -> None:
+    from workloads.cli.sweep import show as show_trials
+
+    out = console()
+    for rung in sweep["rungs"]:
+        until = "to the end" if rung["steps"] is None else f"to step {rung['steps']}"
+        counts = f"{rung['measured']} of {rung['trials']} trials measured"
+        out.print(f"rung {rung['rung'] + 1}     {until}: {counts}", markup=False)
+    show_trials(sweep)
 
 
 def _duration(seconds: float) -> str:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workloads.cli.output import console, print_json
+from workloads.cli.output import console, plain_table, print_json
 
 if TYPE_CHECKING:
     from workloads.runtime import RunPaths
 
-_MARKS = {"finished": "✓", "failed": "✗", "pruned": "·", "skipped": "·", "waiting": " "}
+_MARKS = {"finished": "✓", "failed": "✗", "pruned": "·", "skipped": "·", "running": "▸", "starting": "…", "queued": "…"}
 
 
 def sweep(
@@ -61,12 +61,8 @@ def read(paths: RunPaths) -> dict[str, Any] | None:
 
 def show(value: dict[str, Any]) -> None:
     """Prints the trials as a table: the best first, those that were stopped early after those that were not."""
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     names = list(dict.fromkeys(name for row in value["trials"] for name in row["parameters"]))
-    for heading in ("trial", *names, value["metric"], "steps", "state", "seconds"):
-        table.add_column(heading, justify="left" if heading in ("state", *names) else "right")
+    table = plain_table(">trial", *names, f">{value['metric']}", ">steps", "state", ">seconds")
     for row in in_order(value):
         metric = "" if row["metric"] is None else f"{row['metric']:.4g}"
         cells = [str(row["parameters"].get(name, "")) for name in names]
@@ -75,7 +71,7 @@ def show(value: dict[str, Any]) -> None:
             *cells,
             metric,
             "" if row["steps"] is None else str(row["steps"]),
-            f"{_MARKS[row['state']]} {row['state']}",
+            f"{_MARKS.get(row['state'], ' ')} {row['state']}",
             f"{row['seconds']:.1f}" if row["seconds"] else "",
             style="bold" if row["trial"] == value["best"] else None,
         )

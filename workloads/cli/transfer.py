@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,9 +12,11 @@ from workloads.cli.output import console
 @contextmanager
 def byte_bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
     """Shows a bar on standard error, when that is a terminal; gives the function that hears of bytes done."""
+    if not sys.stderr.isatty():  # what draws it takes longer to import than some transfers
+        yield lambda _: None
+        return
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    out = console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=32),
@@ -21,6 +24,6 @@ def byte_bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as bars:
+    with Progress(*columns, console=console(stderr=True), transient=True) as bars:
         task = bars.add_task(label, total=total)
         yield lambda count: bars.advance(task, count)

@@ -11,20 +11,27 @@ from workloads.cli.output import console, print_json, show_warnings
 
 def verify(
     model: Annotated[str, typer.Argument(help="NAME@VERSION; the newest version when only NAME.", show_default=False)],
+    environment: Annotated[
+        str | None, typer.Option("--env", help="Look in this environment's hub, and trust who signs there.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Recompute every digest of a model version.
 
-    Reads every byte of the model, its lineage, and in Artifactory who signed where it came from: the public key is in
-    the file TUNERY_SIGNING_PUBLIC_KEY. Ends with 70 when something is wrong, and lists all of it.
+    Reads every byte of the model, its lineage, and in Artifactory who signed where it came from: the public keys are
+    those of --env, or in the file TUNERY_SIGNING_PUBLIC_KEY. Ends with 70 when something is wrong, and lists all of it.
 
     Example: tunery verify support-bot@production
     """
     from workloads.cli.transfer import byte_bar
     from workloads.errors import TuneryError
-    from workloads.hub import open_hub
+    from workloads.hub import open_hub, use_hub_of
     from workloads.hub.interface import ModelReference
 
+    if environment is not None:
+        from workloads.platform import load
+
+        use_hub_of(load(environment))
     hub = open_hub()
     version = hub.resolve(ModelReference.parse(model))
     with byte_bar("verifying", version.size) as advance:

@@ -94,7 +94,7 @@ def upload(paths: RunPaths, store: Store, run_id: str) -> bool:
 
 def _copy_data(record: RunRecord, paths: RunPaths) -> RunRecord:
     registered = json.loads(Path(record.dataset_info).read_text(encoding="utf-8"))
-    names = list(dict.fromkeys(each.name for each in record.datasets))
+    names = list(dict.fromkeys(each.name for each in record.datasets)) + [each.name for each in record.remote_datasets]
     copied = []
     for dataset in record.datasets:
         source = Path(dataset.file)

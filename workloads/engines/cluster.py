@@ -28,8 +28,6 @@ from workloads.render.workflow import APPROVAL
 from workloads.run_record import RunRecord
 
 _GONE_SECONDS = 180.0
-_BEGIN_TRIES, _BEGIN_PAUSE = 15, 0.2
-"""How long Argo is watched beginning with a workflow; without an answer it is taken to be away, which is no error."""
 _CONFLICT = 409
 _SELF = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
@@ -67,8 +65,17 @@ def cluster_run(record: RunRecord, platform: Platform) -> ClusterRun:
         references = images.references(platform)
     except InputError as error:
         problems += error.problems
-    run = ClusterRun(record.id, spec, team, platform, references, cluster_estimate.base_gb(record.base))
-    problems += cluster_estimate.problems(run, record)
+    run = ClusterRun(
+        record.id,
+        spec,
+        team,
+        platform,
+        references,
+        cluster_estimate.base_gb(record.base),
+        data_gb=sum(each.size for each in record.remote_datasets) / 1e9,
+    )
+    shape = cluster_estimate.model_config(record.base)
+    problems += cluster_estimate.problems(run, record.training_config, shape)
     if problems:
         raise InputError(problems)
     return replace(run, trial_hours=trial_hours(run))
@@ -107,32 +114,7 @@ def _start(cluster: Cluster, workflow: dict[str, Any]) -> Submission:
             raise
         there = cluster.find(k8s.WORKFLOW, meta["namespace"], meta["name"])
         return Submission(Sent.ATTACHED, there or workflow)
-    return Submission(Sent.STARTED, _begun(cluster, workflow, created))
-
-
-def _begun(cluster: Cluster, workflow: dict[str, Any], created: dict[str, Any]) -> dict[str, Any]:
-    """The workflow once Argo has begun with it.
-
-    Argo looks for the template in a cache that may not have what was made a moment ago. The workflow then ends at
-    once, before any stage, and is made again.
-    """
-    namespace, name = created["metadata"]["namespace"], created["metadata"]["name"]
-    deleted = False
-    for _ in range(_BEGIN_TRIES):
-        found = cluster.find(k8s.WORKFLOW, namespace, name)
-        if found is None and not deleted:
-            return created
-        status = found.get("status", {}) if found else {}
-        said = str(status.get("message", ""))
-        if found is None:
-            created, deleted = cluster.create(k8s.WORKFLOW, workflow), False
-        elif status.get("phase") == "Error" and "workflowtemplates.argoproj.io" in said and "not found" in said:
-            cluster.delete(k8s.WORKFLOW, namespace, name, uid=found["metadata"]["uid"])
-            deleted = True
-        elif status.get("phase"):
-            return found
-        cluster.sleep(_BEGIN_PAUSE)
-    return created
+    return Submission(Sent.STARTED, created)
 
 
 def cancel(cluster: Cluster, run: RemoteRun) -> str:
@@ -175,29 +157,26 @@ def retry(cluster: Cluster, run: RemoteRun, *, clock: Callable[[], float] = time
         UnavailableError: what is left of the first try does not go away.
     """
     workflow = cluster.find(k8s.WORKFLOW, run.namespace, run.id)
-    if workflow is None and cluster.find(k8s.TEMPLATE, run.namespace, run.id) is None:
+    if workflow is None:
         raise _no_run(run)
-    phase = "" if workflow is None else workflow.get("status", {}).get("phase", "")
-    if workflow is not None and phase not in ("Failed", "Error"):
+    phase = workflow.get("status", {}).get("phase", "")
+    if phase not in ("Failed", "Error"):
         raise InputError.of(
             f"The run {run.id} has {'succeeded' if phase == 'Succeeded' else 'not ended'}.",
             f"only a run that failed or was stopped is tried again; see `tunery status {run.id}`",
         )
     _remove(cluster, run, wait=True, clock=clock)
-    template, labels = run.id, None
-    if workflow is not None:
-        meta = workflow["metadata"]
-        template = workflow["spec"].get("workflowTemplateRef", {}).get("name", run.id)
-        labels = {key: value for key, value in meta.get("labels", {}).items() if "argoproj.io" not in key}
-        cluster.delete(k8s.WORKFLOW, run.namespace, run.id, uid=meta["uid"])
-        _until_gone(cluster, [(k8s.WORKFLOW, run.id, meta["uid"])], run, clock)
+    meta, spec = workflow["metadata"], workflow["spec"]
+    cluster.delete(k8s.WORKFLOW, run.namespace, run.id, uid=meta["uid"])
+    _until_gone(cluster, [(k8s.WORKFLOW, run.id, meta["uid"])], run, clock)
+    labels = {key: value for key, value in meta.get("labels", {}).items() if "argoproj.io" not in key}
     return _start(
         cluster,
         {
             "apiVersion": k8s.WORKFLOW.api,
             "kind": "Workflow",
-            "metadata": {"name": run.id, "namespace": run.namespace, **({"labels": labels} if labels else {})},
-            "spec": {"workflowTemplateRef": {"name": template}},
+            "metadata": {"name": run.id, "namespace": run.namespace, "labels": labels},
+            "spec": {key: value for key, value in spec.items() if key != "shutdown"},
         },
     )
 
@@ -280,5 +259,6 @@ def _until_gone(
 def _no_run(run: RemoteRun) -> InputError:
     return InputError.of(
         f"There is no run {run.id} in {run.namespace}.",
-        f"`tunery list --on {run.environment}` shows the runs; finished ones leave the cluster after a week",
+        f"`tunery list --on {run.environment}` shows the runs; they leave the cluster a week after their end, and "
+        f"`tunery run SPEC --on {run.environment}` sends one again, which goes on from what it has",
     )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workloads.errors import InputError, Problem
 from workloads.render.run import ClusterRun
-from workloads.run_record import BaseModel, RunRecord
+from workloads.run_record import BaseModel
+
+if TYPE_CHECKING:
+    from workloads.training_config.accelerators import Accelerator
 
 _GB = 1e9
 _MODEL_CONFIG = "config.json"
@@ -29,9 +33,14 @@ def base_gb(base: BaseModel) -> float:
     return open_hub().resolve(ModelReference.parse(str(base.reference))).size / _GB
 
 
-def problems(run: ClusterRun, record: RunRecord) -> list[Problem]:
-    """Everything that stops the run, from its record and the environment's contract."""
-    return [*_quota(run), *_memory(run, record), *over_budget(run)]
+def problems(run: ClusterRun, config: Mapping[str, Any], shape: Mapping[str, Any] | None) -> list[Problem]:
+    """Everything that stops the run, from what it is and the environment's contract.
+
+    Args:
+        config: the training config.
+        shape: the base model's config.json; without it nothing is said of memory.
+    """
+    return [*_quota(run), *_memory(run, config, shape), *over_budget(run)]
 
 
 def _quota(run: ClusterRun) -> Iterator[Problem]:
@@ -50,27 +59,44 @@ def _quota(run: ClusterRun) -> Iterator[Problem]:
         )
 
 
-def _memory(run: ClusterRun, record: RunRecord) -> Iterator[Problem]:
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What each GPU of a training needs, in bytes, and the kind of GPU that it gets."""
+
+    needs: int
+    accelerator: Accelerator
+
+
+def memory(run: ClusterRun, config: Mapping[str, Any], shape: Mapping[str, Any] | None) -> Memory | None:
+    """The estimate; None when the pool has no GPUs that are known, or the base model is not.
+
+    Raises:
+        InputError: the training config, or the shape of the model, does not allow one.
+    """
     from workloads.training_config.accelerators import ACCELERATORS
     from workloads.training_config.memory_estimate import estimate
-    from workloads.training_config.memory_options import changes
 
     name = (run.pool.accelerator or "").removeprefix("nvidia-")
     accelerator = next((each for each in ACCELERATORS if each.name == name), None)
-    shape = _model_config(record.base)
     if accelerator is None or shape is None or not run.gpus:
-        return
+        return None
+    return Memory(estimate(config, shape, devices=run.gpus * run.nodes).total, accelerator)
+
+
+def _memory(run: ClusterRun, config: Mapping[str, Any], shape: Mapping[str, Any] | None) -> Iterator[Problem]:
+    from workloads.training_config.memory_options import changes
+
     try:
-        needs = estimate(record.training_config, shape, devices=run.gpus * run.nodes).total
-        if needs <= accelerator.bytes:
+        found = memory(run, config, shape)
+        if found is None or shape is None or found.needs <= found.accelerator.bytes:
             return
-        helpful = [change.overrides for change in changes(record.training_config, shape)[:3]]
+        helpful = [change.overrides for change in changes(config, shape)[:3]]
     except InputError as error:
         yield from error.problems
         return
     yield Problem(
-        f"The training needs about {needs / _GB:.1f} GB on each GPU, and a {accelerator.title} of pool "
-        f"{run.pool_name} has {accelerator.bytes / _GB:.1f} GB.",
+        f"The training needs about {found.needs / _GB:.1f} GB on each GPU, and a {found.accelerator.title} of pool "
+        f"{run.pool_name} has {found.accelerator.bytes / _GB:.1f} GB.",
         f"use a pool with larger GPUs, or one of: {'; '.join(helpful) or 'a smaller base model'} "
         "(`tunery estimate` shows all)",
         key="resources",
@@ -94,7 +120,7 @@ def over_budget(run: ClusterRun, spent: float = 0.0) -> list[Problem]:
     return budget.check(run.platform, run.team_name, spent, found.high, listed.currency)
 
 
-def _model_config(base: BaseModel) -> Mapping[str, Any] | None:
+def model_config(base: BaseModel) -> Mapping[str, Any] | None:
     """The base model's config.json, where it can be read without fetching the model."""
     try:
         content = Path(base.folder, _MODEL_CONFIG).read_bytes() if base.folder is not None else _in_hub(base)

@@ -10,6 +10,7 @@ from typing import Any
 from workloads.engines import cluster_client as k8s
 from workloads.engines.cluster_client import Cluster, Kind
 from workloads.engines.cluster_errors import RefusedError
+from workloads.engines.image_preflight import image_problems
 from workloads.errors import Problem
 from workloads.render.run import ClusterRun
 from workloads.render.steps import STEPS
@@ -26,15 +27,15 @@ SUBMIT: tuple[tuple[Kind, str, str], ...] = (
     (k8s.WORKFLOW, "list", ""),
     (k8s.WORKFLOW, "watch", ""),
     (k8s.WORKFLOW, "patch", ""),
-    (k8s.TEMPLATE, "create", ""),
-    (k8s.TEMPLATE, "patch", ""),
     (k8s.JOB, "list", ""),
     (k8s.POD, "list", ""),
     (k8s.POD, "get", "log"),
     (k8s.WORKLOAD, "list", ""),
 )
 """What it takes to submit a run and to follow it: kind, verb, subresource."""
-SCHEDULE: tuple[tuple[Kind, str, str], ...] = ((k8s.CRON, "create", ""), (k8s.CRON, "patch", ""))
+SCHEDULE: tuple[tuple[Kind, str, str], ...] = tuple(
+    (kind, verb, "") for kind in (k8s.TEMPLATE, k8s.CRON) for verb in ("create", "patch")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,13 @@ class Preflight:
     Attributes:
         version: of the API server, such as ``v1.34.4``.
         problems: what stops the run.
+        warnings: what could not be found out, and stops nothing.
         unknown: what could not be looked at for lack of rights, one text each.
     """
 
     version: str
     problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
     unknown: tuple[str, ...]
 
 
@@ -76,8 +79,13 @@ def check(cluster: Cluster, run: ClusterRun) -> Preflight:
 
     with ThreadPoolExecutor(_WORKERS) as pool:
         answers = list(pool.map(one, _checks(run)))
-    problems = [problem for found, _ in answers for problem in found]
-    return Preflight(version, tuple(problems), tuple(dict.fromkeys(hidden for _, hidden in answers if hidden)))
+    found = [problem for problems, _ in answers for problem in problems]
+    return Preflight(
+        version,
+        tuple(each for each in found if not each.is_warning),
+        tuple(each for each in found if each.is_warning),
+        tuple(dict.fromkeys(hidden for _, hidden in answers if hidden)),
+    )
 
 
 def _checks(run: ClusterRun) -> Sequence[Check]:
@@ -86,6 +94,7 @@ def _checks(run: ClusterRun) -> Sequence[Check]:
         [("JobSet", k8s.JOBSET)] if run.nodes > 1 else []
     )
     return [
+        *([_images] if run.platform.local is None else []),  # first, since it takes the longest
         *(_served(name, kind) for name, kind in apis),
         _namespace,
         _queue,
@@ -117,13 +126,17 @@ def _served(name: str, kind: Kind) -> Check:
     return ask
 
 
+def _images(_: Cluster, run: ClusterRun) -> Iterator[Problem]:
+    yield from image_problems(run)
+
+
 def _namespace(cluster: Cluster, run: ClusterRun) -> Iterator[Problem]:
     if _look(cluster, k8s.NAMESPACE, run, run.team.namespace) is None:
         yield _problem(run, f"There is no namespace {run.team.namespace}.", _deploy(run), "namespace")
 
 
 def _queue(cluster: Cluster, run: ClusterRun) -> Iterator[Problem]:
-    name = run.platform.local_queue
+    name = run.pool.queue
     queue = _look(cluster, k8s.LOCAL_QUEUE, run, name)
     if queue is None:
         yield _problem(run, f"The namespace {run.team.namespace} has no queue {name}.", _deploy(run), "queue")
@@ -135,7 +148,7 @@ def _queue(cluster: Cluster, run: ClusterRun) -> Iterator[Problem]:
 
 def _quota(cluster: Cluster, run: ClusterRun) -> Iterator[Problem]:
     """The queue of the team as the cluster has it; the run may wait for quota, but must fit in when all is free."""
-    name = run.team.cluster_queue
+    name = run.team.cluster_queues[run.pool_name]
     queue = _look(cluster, k8s.CLUSTER_QUEUE, run, name)
     if queue is None:
         yield _problem(run, f"There is no quota {name} for the team.", _deploy(run), "quota")

@@ -14,8 +14,11 @@ from workloads.engines import cluster_client as k8s
 from workloads.engines.cluster_client import Cluster
 from workloads.engines.cluster_errors import RefusedError
 from workloads.engines.remote import RemoteRun
+from workloads.engines.remote_sweep import fetch_sweep
 from workloads.engines.run_status import Queue, RunStatus, read_status, seconds_of
+from workloads.engines.sweep_status import slots
 from workloads.errors import InputError
+from workloads.explain.objects import condition, holds, part, rows
 from workloads.platform import Platform
 from workloads.report.source import mapping, text
 from workloads.storage.objects import Store, open_store
@@ -76,15 +79,24 @@ def status(cluster: Cluster, run: RemoteRun) -> RunStatus:
         InputError: neither the cluster nor the store knows it.
     """
     with tempfile.TemporaryDirectory(prefix="tunery-status-") as folder, ThreadPoolExecutor(4) as pool:
-        fetched = pool.submit(fetch_small, open_store(run.store), run.id, Path(folder))
+        fetched = pool.submit(_fetch, open_store(run.store), run.id, Path(folder))
         workflow = cluster.find(k8s.WORKFLOW, run.namespace, run.id)
         queue = _queue(cluster, run, workflow)
+        queued = _queued_trials(cluster, run, workflow)
         if not fetched.result() and workflow is None:
             raise InputError.of(
                 f"Neither {run.namespace} nor {run.store} knows a run {run.id}.",
                 f"`tunery list --on {run.environment}` shows the runs",
             )
-        return read_status(Path(folder) / run.id, run.environment, now=time.time(), workflow=workflow, queue=queue)
+        directory = Path(folder) / run.id
+        now = time.time()
+        return read_status(directory, run.environment, now=now, workflow=workflow, queue=queue, queued=queued)
+
+
+def _fetch(store: Store, run_id: str, folder: Path) -> bool:
+    there = fetch_small(store, run_id, folder)
+    fetch_sweep(store, folder / run_id)
+    return there
 
 
 def fetch_small(store: Store, run_id: str, folder: Path) -> bool:
@@ -122,6 +134,24 @@ def _queue(cluster: Cluster, run: RemoteRun, workflow: dict[str, Any] | None) ->
         return Queue(admitted=True, note=_since(conditions["Admitted"]))
     reserved = mapping(conditions.get("QuotaReserved"))
     return Queue(admitted=False, note=text(reserved.get("message")) or "waits in the queue")
+
+
+def _queued_trials(cluster: Cluster, run: RemoteRun, workflow: dict[str, Any] | None) -> dict[str, str]:
+    """Of a sweep, the Jobs of trials that wait for quota, and what Kueue says of each."""
+    working = {each.job(run.id) for each in slots(workflow) if each.node.get("phase") in ("Pending", "Running")}
+    if not working:
+        return {}
+    found: dict[str, str] = {}
+    try:
+        for workload in cluster.each(k8s.WORKLOAD, run.namespace):
+            owners = {text(each.get("name")) for each in rows(part(workload, "metadata", "ownerReferences"))}
+            if not holds(workload, "Admitted"):
+                said = text(condition(workload, "QuotaReserved").get("message")) or "waits in the queue"
+                found |= dict.fromkeys(owners & working, said)
+    except RefusedError as answer:
+        if answer.status not in (403, 404):
+            raise
+    return found
 
 
 def _since(condition: dict[str, Any]) -> str:

@@ -140,7 +140,12 @@ def _fail(run: RemoteRun, workflow: dict[str, Any], failure: list[dict[str, Any]
 def _said(workflow: dict[str, Any]) -> str:
     """What Kubernetes says of the step that failed, which is more than it says of the workflow."""
     status = workflow.get("status", {})
-    for node in status.get("nodes", {}).values():
-        if node.get("type") == "Pod" and node.get("phase") in ("Failed", "Error") and node.get("message"):
-            return f"{node.get('displayName')}: {node['message']}"
-    return str(status.get("message") or "it says nothing")
+    failed = [
+        node
+        for node in status.get("nodes", {}).values()
+        if node.get("type") == "Pod" and node.get("phase") in ("Failed", "Error") and node.get("message")
+    ]
+    if not failed:
+        return str(status.get("message") or "it says nothing")
+    last = max(failed, key=lambda node: str(node.get("finishedAt", "")))  # those before it were tried again
+    return f"{last.get('displayName')}: {last['message']}"

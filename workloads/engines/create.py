@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from workloads.errors import InputError, Problem, UnavailableError
-from workloads.hub import open_hub
+from workloads.hub import open_datasets, open_hub
 from workloads.hub.interface import ModelReference
 from workloads.recovery import Recovery
-from workloads.run_record import FILE_KEYS, BaseModel, DatasetDigest, RunRecord, digest_of, run_id
+from workloads.run_record import FILE_KEYS, BaseModel, DatasetDigest, RemoteDataset, RunRecord, digest_of, run_id
 from workloads.run_spec_loader import ResolvedSpec
 from workloads.runtime import RunPaths
 from workloads.storage import manifest
@@ -24,20 +25,38 @@ _PACKAGES = ("tunery", "llamafactory", "torch", "transformers", "peft", "trl", "
 _DEFAULT_SEED = 42  # of the trainer
 
 
-def plan(resolved: ResolvedSpec, *, now: datetime | None = None) -> RunRecord:
-    """Resolves a spec into the record of a run, without writing anything.
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a spec's files say of the result, wherever they lie; what the hub and the machine add is not in it.
+
+    Attributes:
+        learnt: the training config after overrides, files that it names by their digest.
+        decided_by: the rest of the run spec.
+        questions: the digest of the questions' file.
+        training_config: the training config with absolute paths, to run from.
+        dataset_info: the file that describes the data sets.
+    """
+
+    learnt: dict[str, Any]
+    decided_by: dict[str, Any]
+    datasets: tuple[DatasetDigest, ...]
+    questions: str | None
+    seed: int
+    training_config: dict[str, Any]
+    dataset_info: Path
+
+    @property
+    def data(self) -> list[tuple[str, str]]:
+        """Name and digest of every data file."""
+        return sorted((each.name, each.sha256) for each in self.datasets)
+
+
+def content_of(resolved: ResolvedSpec) -> Content:
+    """Digests the files that a spec names.
 
     Raises:
-        InputError: with everything that is wrong with the spec, its configs, data and base model.
+        InputError: a data set is not there, or its description is wrong.
     """
-    problems = [problem for problem in resolved.check() if not problem.is_warning]
-    base: BaseModel | None = None
-    try:
-        base = resolve_base(resolved)
-    except InputError as error:
-        problems += error.problems
-    if problems or base is None:
-        raise InputError(problems)
     config = dict(resolved.training.values)
     folder = resolved.training.path.parent
     files = find_datasets(resolved.training, folder)
@@ -54,39 +73,68 @@ def plan(resolved: ResolvedSpec, *, now: datetime | None = None) -> RunRecord:
             contents[key] = manifest.sha256_file(folder / config[key])
             config[key] = str((folder / config[key]).resolve())
     spec = resolved.spec.model_dump(mode="json")
-    versions = installed_versions()
-    seed = int(config.get("seed", _DEFAULT_SEED))
     # What a file says decides, not where it lies.
     learnt = {key: value for key, value in config.items() if key not in ("model_name_or_path", "media_dir")} | contents
     decided_by = {key: value for key, value in spec.items() if key not in ("training", "overrides", "base")}
+    # Without what is as it is by default, so that the runs of before these keys keep their ids.
     if resolved.spec.recovery == Recovery():
-        del decided_by["recovery"]  # so that the runs of before this key keep their ids
+        del decided_by["recovery"]
+    if not resolved.spec.data:
+        del decided_by["data"]
     questions = resolved.spec.evaluation.questions
-    questions_digest = manifest.sha256_file(resolved.file.parent / questions.file) if questions else None
+    return Content(
+        learnt=learnt,
+        decided_by=decided_by,
+        datasets=datasets,
+        questions=manifest.sha256_file(resolved.file.parent / questions.file) if questions else None,
+        seed=int(config.get("seed", _DEFAULT_SEED)),
+        training_config=config,
+        dataset_info=info,
+    )
+
+
+def plan(resolved: ResolvedSpec, *, now: datetime | None = None) -> RunRecord:
+    """Resolves a spec into the record of a run, without writing anything.
+
+    Raises:
+        InputError: with everything that is wrong with the spec, its configs, data and base model.
+    """
+    problems = [problem for problem in resolved.check() if not problem.is_warning]
+    base: BaseModel | None = None
+    try:
+        base = resolve_base(resolved)
+    except InputError as error:
+        problems += error.problems
+    if problems or base is None:
+        raise InputError(problems)
+    content = content_of(resolved)
+    remote = resolve_datasets(resolved)
+    versions = installed_versions()
     return RunRecord(
         id=run_id(
             resolved.spec.name,
-            learnt,
-            decided_by,
-            sorted((each.name, each.sha256) for each in datasets),
-            questions_digest,
+            content.learnt,
+            content.decided_by,
+            sorted([*content.data, *((each.name, each.sha256 or each.revision) for each in remote)]),
+            content.questions,
             base.revision,
             versions,
-            seed,
+            content.seed,
         ),
         name=resolved.spec.name,
         created=(now or datetime.now(UTC)).isoformat(timespec="seconds"),
-        spec=spec,
+        spec=resolved.spec.model_dump(mode="json"),
         spec_dir=str(resolved.file.parent.resolve()),
-        training_config=config,
-        config_digest=digest_of(learnt),
+        training_config=content.training_config,
+        config_digest=digest_of(content.learnt),
         base=base,
-        dataset_info=str(info),
-        datasets=datasets,
+        dataset_info=str(content.dataset_info),
+        datasets=content.datasets,
         versions=versions,
         git_commit=git_commit(resolved.file.parent),
-        seed=seed,
+        seed=content.seed,
         trials=_trials(resolved),
+        remote_datasets=remote,
     )
 
 
@@ -161,6 +209,32 @@ def resolve_base(resolved: ResolvedSpec) -> BaseModel:
     return BaseModel(found.name, found.revision, found.reference, None)
 
 
+def resolve_datasets(resolved: ResolvedSpec) -> tuple[RemoteDataset, ...]:
+    """The data sets that are not in files here, by content.
+
+    Raises:
+        InputError: the hub has no such data set or version; all of them at once.
+    """
+    remote: list[RemoteDataset] = []
+    problems: list[Problem] = []
+    for each in find_datasets(resolved.training, resolved.training.path.parent):
+        if each.source is None:
+            continue
+        wanted = resolved.spec.data.get(each.name)
+        if each.in_hub:
+            try:
+                reference = ModelReference(each.source, wanted.revision if wanted else None)
+                version = open_datasets().resolve(reference)
+                remote.append(RemoteDataset(each.name, each.source, version.revision, size=version.size))
+            except InputError as error:
+                problems += [_at(problem, each.info_path, each.name) for problem in error.problems]
+        elif wanted and wanted.sha256:  # without it the check of the spec has failed
+            remote.append(RemoteDataset(each.name, each.source, wanted.sha256[:40], wanted.sha256))
+    if problems:
+        raise InputError(problems)
+    return tuple(remote)
+
+
 def _at(problem: Problem, file: Path, key: str) -> Problem:
     return Problem(
         problem.message, problem.fix, file=str(file), key=key, suggestion=problem.suggestion, code=problem.code
@@ -193,7 +267,10 @@ def describe(record: RunRecord) -> dict[str, Any]:
     return {
         "id": record.id,
         "base": {"model": record.base.model, "revision": record.base.revision},
-        "datasets": [{"name": each.name, "file": each.file, "sha256": each.sha256} for each in record.datasets],
+        "datasets": [
+            *({"name": each.name, "file": each.file, "sha256": each.sha256} for each in record.datasets),
+            *({"name": each.name, "source": each.source, "revision": each.revision} for each in record.remote_datasets),
+        ],
         "config_digest": record.config_digest,
         "training_config": record.training_config,
         **({"trials": record.trials} if record.trials else {}),

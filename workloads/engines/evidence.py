@@ -16,13 +16,16 @@ from workloads.engines.cluster_errors import AwayError, RefusedError
 from workloads.engines.cluster_state import fetch_small
 from workloads.engines.local import state
 from workloads.engines.remote import RemoteRun
+from workloads.engines.remote_sweep import fetch_sweep, read_now
+from workloads.engines.sweep_status import Slot, about_sweep, slot_of
 from workloads.errors import InputError, TuneryError
 from workloads.events import read_events
 from workloads.explain.evidence import Evidence
-from workloads.explain.objects import Object, name_of, part, rows, table, text
+from workloads.explain.objects import Object, name_of, owner, part, rows, table, text
 from workloads.platform import Platform
 from workloads.render.failure import CONTAINER
 from workloads.render.steps import STEPS
+from workloads.render.training import QUEUE_LABEL
 from workloads.runtime import RunPaths, cache_dir
 from workloads.storage.atomic import read_json
 from workloads.storage.objects import open_store
@@ -50,7 +53,9 @@ class _Reader:
         self.hidden: list[str] = []
 
     def one(self, kind: Kind, name: str) -> Object | None:
-        """An object, or None when it is not there or may not be read."""
+        """An object, or None when it is not there, may not be read, or has no name."""
+        if not name:
+            return None
         return self._asked(kind.plural, lambda: self._cluster.find(kind, self._run.namespace, name), None)
 
     def every(self, kind: Kind, labels: str | None = None) -> tuple[Object, ...]:
@@ -95,18 +100,16 @@ def collect(cluster: Cluster, run: RemoteRun, *, clock: Callable[[], float] = ti
     platform = run.platform
     workflow = cluster.find(k8s.WORKFLOW, run.namespace, run.id)  # the one thing that must be readable
     stage_label = platform.labels.stage
-    stage = Evidence(run.id, run.environment, clock(), workflow=workflow).stage
+    begun = Evidence(run.id, run.environment, clock(), workflow=workflow)
+    stage, slot = begun.stage, slot_of(begun.step)
     reader = _Reader(cluster, run)
     ours = f"{platform.labels.run}={run.id}"
-    queue = platform.teams[run.team].cluster_queue
     with ThreadPoolExecutor(_WORKERS) as pool, TemporaryDirectory(prefix="tunery-why-") as name:
         stored = pool.submit(_stored, run, Path(name), reader.hidden)
         pods = pool.submit(reader.every, k8s.POD, ours)
         events = pool.submit(reader.every, EVENT)
-        job = pool.submit(_job, reader, run, stage)
+        job = pool.submit(_job, reader, run, stage, slot)
         workloads = pool.submit(reader.every, k8s.WORKLOAD)
-        local_queue = pool.submit(reader.one, k8s.LOCAL_QUEUE, platform.local_queue)
-        cluster_queue = pool.submit(reader.one, k8s.CLUSTER_QUEUE, queue)
         folder = stored.result()
         if folder is None and workflow is None:
             raise InputError.of(
@@ -114,8 +117,13 @@ def collect(cluster: Cluster, run: RemoteRun, *, clock: Callable[[], float] = ti
                 f"`tunery list --on {run.environment}` shows the runs",
             )
         working = tuple(sorted((pod for pod in pods.result() if _works(pod, job.result())), key=_age))
+        if slot is not None and job.result() is not None:  # the pods of other trials say nothing of this one
+            working = tuple(pod for pod in working if owner(pod) == part(job.result(), "metadata", "uid"))
         named = sorted({text(part(pod, "spec", "nodeName")) for pod in working} - {""})
         nodes = [node for node in pool.map(lambda each: reader.one(NODE, each), named) if node is not None]
+        queue = text(part(job.result(), "metadata", "labels", QUEUE_LABEL))
+        local_queue = pool.submit(reader.one, k8s.LOCAL_QUEUE, queue)
+        cluster_queue = pool.submit(reader.one, k8s.CLUSTER_QUEUE, _quota(platform, run.team, queue))
         mine = next((each for each in workloads.result() if _is_of(each, job.result())), None)
         seen = Evidence(
             run=run.id,
@@ -127,15 +135,16 @@ def collect(cluster: Cluster, run: RemoteRun, *, clock: Callable[[], float] = ti
             job=job.result(),
             jobs=_children(reader, job.result()),
             workload=mine,
-            workloads=workloads.result(),
+            workloads=tuple(each for each in workloads.result() if part(each, "spec", "queueName") == queue),
             local_queue=local_queue.result(),
             cluster_queue=cluster_queue.result(),
             pods=working,
             events=tuple(each for each in events.result() if _is_about(each, run.id, mine)),
             nodes=tuple(nodes),
-            history=_history(folder),
+            history=_history(folder, slot),
             progress=table(read_json(folder / "progress.json")) if folder else {},
             stage_label=stage_label,
+            sweep=about_sweep(folder, run.id, workflow, slot) if folder else "",
         )
         log = tuple(line for pod in seen.newest_pods for line in reader.log(pod))
         record = table(read_json(folder / "run.json")) if folder else {}
@@ -155,6 +164,7 @@ def collect_local(paths: RunPaths, *, clock: Callable[[], float] = time.time) ->
         progress=table(read_json(paths.progress)),
         log=log,
         local_state=state(paths),
+        sweep=about_sweep(paths.root, paths.root.name),
     )
     return _with(seen, advice=_advice(table(read_json(paths.record)), None)) if _memory_ran_out(seen, log) else seen
 
@@ -167,15 +177,25 @@ def _with(evidence: Evidence, **changes: Any) -> Evidence:
 
 def _stored(run: RemoteRun, folder: Path, hidden: list[str]) -> Path | None:
     try:
-        found = fetch_small(open_store(run.store), run.id, folder)
+        store = open_store(run.store)
+        found = fetch_small(store, run.id, folder)
+        fetch_sweep(store, folder / run.id)
     except TuneryError as error:
         hidden.append(f"the store: {error.problems[0].message}")
         return None
     return folder / run.id if found else None
 
 
-def _history(folder: Path | None) -> tuple[Object, ...]:
-    return tuple(read_events(folder / "events.jsonl")[0][-_HISTORY:]) if folder else ()
+def _history(folder: Path | None, slot: Slot | None = None) -> tuple[Object, ...]:
+    """The last events of a run, and of the trial that a slot of its sweep works on."""
+    if folder is None:
+        return ()
+    found = read_events(folder / "events.jsonl")[0]
+    trials = read_now(folder) if slot is not None else None
+    number = trials.trial_in(slot.rung, slot.slot) if trials is not None and slot is not None else None
+    if number is not None:
+        found += read_events(RunPaths(folder).trial(number) / "events.jsonl")[0]
+    return tuple(found[-_HISTORY:])
 
 
 def _tail(path: Path) -> tuple[str, ...]:
@@ -187,11 +207,17 @@ def _tail(path: Path) -> tuple[str, ...]:
         return ()
 
 
-def _job(reader: _Reader, run: RemoteRun, stage: str) -> Object | None:
+def _quota(platform: Platform, team: str, queue: str) -> str:
+    """The ClusterQueue behind a LocalQueue, by the contract; empty for a queue that is none of the platform's."""
+    quotas = platform.teams[team].cluster_queues
+    return next((quotas[name] for name, pool in platform.pools.items() if pool.queue == queue), "")
+
+
+def _job(reader: _Reader, run: RemoteRun, stage: str, slot: Slot | None) -> Object | None:
     """The JobSet or Job of a stage that Kueue queues."""
     if stage not in STEPS or STEPS[stage].device != "gpu":
         return None
-    name = f"{run.id}-{stage[0]}"
+    name = f"{run.id}-{stage[0]}" if slot is None else slot.job(run.id)
     return reader.one(k8s.JOBSET, name) or reader.one(k8s.JOB, name)
 
 

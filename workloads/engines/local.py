@@ -33,8 +33,8 @@ _GRACE_SECONDS = 30.0
 class Execution:
     """One process that works on a run."""
 
-    def __init__(self, paths: RunPaths, world: World | None = None) -> None:
-        """Starts it; ``world`` says with how many processes it trains.
+    def __init__(self, paths: RunPaths, world: World | None = None, module: str = "workloads.stages") -> None:
+        """Starts it; ``world`` says with how many processes it trains, ``module`` what runs.
 
         Raises:
             UnavailableError: the log cannot be written.
@@ -56,7 +56,7 @@ class Execution:
             self._log_start = log.tell()
             # A session of its own: Ctrl-C in the terminal reaches the parent alone, which asks politely.
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "workloads.stages", str(paths.root)],
+                [sys.executable, "-m", module, str(paths.root)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -6,11 +6,14 @@ the Workflow, when there is one, says what Kubernetes made of them, and knows of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from workloads.engines.remote_sweep import SweepNow, read_now
+from workloads.engines.sweep_status import in_a_line, live, time_of, train_node, waited
 from workloads.report.costs import Kind, read_costs
 from workloads.report.source import RunSource, mapping, number, read_run, text
 from workloads.report.tally import Tally, read_tally
@@ -89,6 +92,8 @@ class RunStatus:
     problems: tuple[dict[str, Any], ...]
     note: str = ""
     tally: Tally = field(default_factory=Tally)
+    sweep: dict[str, Any] | None = None
+    """Of a run with a sweep: its trials and rungs, as sweep.json has them, and which trials are at work now."""
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -103,6 +108,7 @@ class RunStatus:
             "training": self.tally.as_dict(),
             "problems": list(self.problems),
             "note": self.note,
+            **({} if self.sweep is None else {"sweep": self.sweep}),
         }
 
 
@@ -121,6 +127,7 @@ def read_status(
     now: float,
     workflow: dict[str, Any] | None = None,
     queue: Queue | None = None,
+    queued: Mapping[str, str] | None = None,
     local_state: str = "",
 ) -> RunStatus:
     """The status of a run.
@@ -130,11 +137,17 @@ def read_status(
         place: ``this machine`` or the environment.
         now: seconds since the epoch.
         workflow: the Workflow as the cluster has it.
+        queued: of a sweep, the trials' Jobs that wait in the queue, and what it says of each.
         local_state: the state that the local engine knows, for a run without a Workflow.
     """
     source = read_run(run_dir)
     timeline = read_timeline(source)
     nodes = _nodes(workflow)
+    run_id = text(source.record.get("id")) or run_dir.name
+    trials = read_now(run_dir)
+    sweep = None if trials is None else live(trials, run_id, workflow, queued or {})
+    if trials is not None and (train := train_node(workflow, len(trials.rounds))) is not None:
+        nodes["train"] = train
     names = list(source.planned)
     if "serve" in names and mapping(source.spec.get("serve")).get("approval") and workflow is not None:
         names.insert(names.index("serve"), APPROVAL)
@@ -145,16 +158,44 @@ def read_status(
         worked[span.stage] = worked.get(span.stage, 0.0) + (max(0.0, now - span.start) if going else span.seconds)
         ended[span.stage] = _OUTCOMES[span.outcome]
     stages = tuple(_stage(name, nodes.get(name), worked.get(name), ended.get(name), queue) for name in names)
+    hours = _hours(source, nodes, now)
+    if trials is not None and sweep is not None and trials.in_pods:
+        stages = tuple(_of_sweep(stage, sweep) if stage.name == "train" else stage for stage in stages)
+        hours = _with_trials(hours, trials, workflow, now)
     return RunStatus(
-        id=text(source.record.get("id")) or run_dir.name,
+        id=run_id,
         place=place,
         state=_run_state(workflow, stages, local_state),
         stages=stages,
         progress=mapping(read_json(source.paths.progress)),
-        hours=_hours(source, nodes, now),
+        hours=hours,
         problems=_problems(source),
         note=_note(workflow, stages),
         tally=read_tally(source.events),
+        sweep=sweep,
+    )
+
+
+def _of_sweep(stage: StageStatus, sweep: dict[str, Any]) -> StageStatus:
+    """The train stage of a sweep whose trials work in pods: it runs as soon as one of them does."""
+    states = {row["state"] for row in sweep["trials"]}
+    spent = sum(row["seconds"] for row in sweep["trials"])
+    state = stage.state
+    if state in ("queued", "starting") and (spent or "running" in states):
+        state = "running"
+    elif state == "starting" and "starting" not in states and "queued" in states:
+        state = "queued"
+    ended = state in ("finished", "failed")
+    return replace(stage, state=state, seconds=spent or stage.seconds, note=stage.note if ended else in_a_line(sweep))
+
+
+def _with_trials(hours: Hours, trials: SweepNow, workflow: dict[str, Any] | None, now: float) -> Hours:
+    """With the hours of trials, of which each has one accelerator."""
+    times = [time_of(trials, number) for number in range(len(trials.results))]
+    return Hours(
+        hours.useful + sum(time.useful for time in times) / _HOUR,
+        hours.lost + sum(time.lost for time in times) / _HOUR,
+        hours.waiting + waited(trials, workflow, now) / _HOUR,
     )
 
 
@@ -232,7 +273,7 @@ def _hours(source: RunSource, nodes: dict[str, dict[str, Any]], now: float) -> H
         return sum(part.seconds for part in costs.parts if part.kind is kind and part.on_device)
 
     waiting = costs.seconds(Kind.STOPPED)
-    for stage in ("train", "evaluate"):
+    for stage in ("evaluate",) if source.spec.get("sweep") else ("train", "evaluate"):
         began = seconds_of(mapping(nodes.get(stage)).get("startedAt"))
         if began is None:
             continue

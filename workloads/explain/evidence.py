@@ -24,6 +24,7 @@ from workloads.explain.objects import (
     text,
     told,
 )
+from workloads.render.sweep import CHOOSE, TRIAL
 
 _RANK = "batch.kubernetes.io/job-completion-index"
 """The number of a pod in its Job; pods that replace one another have the same."""
@@ -49,6 +50,7 @@ class Evidence:
         advice: what the memory estimate says, and changes that need less; read only after memory ran out.
         hidden: what could not be read, and why.
         local_state: of a run on this machine, what the local engine says of it.
+        sweep: of a run with a sweep, where it stands and which trial all of this is about, in a line.
     """
 
     run: str
@@ -73,6 +75,7 @@ class Evidence:
     hidden: tuple[str, ...] = ()
     local_state: str = ""
     stage_label: str = "tunery.dev/stage"
+    sweep: str = ""
 
     @cached_property
     def phase(self) -> str:
@@ -106,6 +109,8 @@ class Evidence:
     @cached_property
     def stage(self) -> str:
         """The stage at hand; empty when none is."""
+        if self.step.get("templateName") in (TRIAL, CHOOSE):  # which take the place of the training
+            return "train"
         named = text(self.step.get("displayName")).partition("(")[0]
         if named:
             return named

@@ -59,7 +59,8 @@ def explain(evidence: Evidence) -> Explanation:
         seen = each.look(evidence)
         if seen is not None:
             next_ = each.next.format(**_names(evidence))
-            return Explanation(evidence.run, each.id, seen.what, seen.evidence, next_, each.act, evidence.hidden)
+            lines = (*seen.evidence, *([f"sweep: {evidence.sweep}"] if evidence.sweep else []))
+            return Explanation(evidence.run, each.id, seen.what, lines, next_, each.act, evidence.hidden)
     raise AssertionError("the last cause fits everything")
 
 

@@ -1,4 +1,4 @@
-"""The hub: where models come from and go to."""
+"""The hub: where models come from and go to, and data sets come from."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ import os
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING
 
-from workloads.runtime import ENV_ARTIFACTORY, ENV_ARTIFACTORY_MODELS, ENV_ARTIFACTORY_PUBLISHED, ENV_HUB, hub_dir
+from workloads.runtime import (
+    ENV_ARTIFACTORY,
+    ENV_ARTIFACTORY_MODELS,
+    ENV_ARTIFACTORY_PUBLISHED,
+    ENV_HUB,
+    ENV_SIGNING_PUBLIC_KEY,
+    hub_dir,
+)
 
 if TYPE_CHECKING:
     from workloads.hub.interface import Hub
@@ -31,14 +38,31 @@ def open_hub(environ: Mapping[str, str] = os.environ, *, allow_pickle: bool = Fa
     return DirectoryHub(hub_dir(environ))
 
 
+def open_datasets(environ: Mapping[str, str] = os.environ) -> Hub:
+    """The data sets of the hub that this machine uses, each with versions as a model has them.
+
+    Raises:
+        InputError: as :func:`open_hub`.
+    """
+    if environ.get(ENV_ARTIFACTORY):
+        from workloads.hub.artifactory import ArtifactoryHub
+
+        return ArtifactoryHub.from_environment(environ, kind="datasets")
+    from workloads.hub.directory import DirectoryHub
+
+    return DirectoryHub(hub_dir(environ) / "datasets", kind="datasets")
+
+
 def hub_environment(platform: Platform) -> dict[str, str]:
     """The variables that make :func:`open_hub` open an environment's hub; none for a cluster of one's own."""
     if platform.local is not None:
         return {}
+    keys = platform.artifactory.signing_keys
     return {
         ENV_ARTIFACTORY: platform.artifactory.url,
         ENV_ARTIFACTORY_MODELS: platform.artifactory.models,
         ENV_ARTIFACTORY_PUBLISHED: platform.artifactory.published,
+        **({} if keys is None else {ENV_SIGNING_PUBLIC_KEY: keys}),
     }
 
 

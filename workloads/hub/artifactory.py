@@ -1,6 +1,7 @@
 """The hub in JFrog Artifactory: base models from a repository of the Hugging Face kind, results in a generic one.
 
-A name is looked up among the published models first and then among the base models, whose versions are commits.
+A name is looked up among the published models first and then among the base models, whose versions are commits. Data
+sets are in the same repository as base models, under names of their own.
 """
 
 from __future__ import annotations
@@ -9,20 +10,20 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from workloads.errors import InputError, Problem, TuneryError, UnavailableError
 from workloads.hub.artifactory_generic import GenericRepository
-from workloads.hub.artifactory_huggingface import HuggingFaceModels, Snapshot
+from workloads.hub.artifactory_huggingface import HuggingFaceRepository, Snapshot
 from workloads.hub.artifactory_published import Published, PublishedModels
 from workloads.hub.download import Downloads
-from workloads.hub.folder import visible_files
+from workloads.hub.folder import only_files_of, visible_files
 from workloads.hub.growing import Growing, RemoteFile
-from workloads.hub.importing import PICKLE
-from workloads.hub.interface import ModelReference, ModelVersion, Progress, check_alias
+from workloads.hub.importing import refuse_pickle
+from workloads.hub.interface import Kind, ModelReference, ModelVersion, Progress, check_alias
 from workloads.hub.tokens import TokenSource
 from workloads.hub.transport import Transport
 from workloads.runtime import (
@@ -49,6 +50,7 @@ class ArtifactoryHub:
         url: the address of Artifactory, such as ``https://artifactory.example.com/artifactory``.
         models: the repository of base models, of the Hugging Face kind; None for no base models.
         published: the generic repository of results; None for none.
+        kind: what is looked for in the first of them.
         allow_pickle: also fetch base models whose weights are pickle files, which run code when they are loaded.
     """
 
@@ -58,24 +60,27 @@ class ArtifactoryHub:
         models: str | None,
         published: str | None,
         *,
+        kind: Kind = "models",
         environ: Mapping[str, str] = os.environ,
         allow_pickle: bool = False,
         transport: Transport | None = None,
     ) -> None:
         self.url = url.rstrip("/")
-        self._environ, self._allow_pickle = environ, allow_pickle
+        self._environ, self._allow_pickle, self._kind = environ, allow_pickle, kind
         self._transport = transport or Transport(self.url, TokenSource(environ))
         self._published = None
         if published is not None:
             self._published = PublishedModels(GenericRepository(self._transport, self.url, published))
         self._base = None
         if models is not None:
-            self._base = HuggingFaceModels(self._transport, f"{self.url}/api/huggingfaceml/{models}")
+            self._base = HuggingFaceRepository(self._transport, f"{self.url}/api/huggingfaceml/{models}", kind)
         self._snapshots: dict[tuple[str, str], Snapshot] = {}
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str], *, allow_pickle: bool = False) -> ArtifactoryHub:
-        """The hub that the variables name.
+    def from_environment(
+        cls, environ: Mapping[str, str], *, kind: Kind = "models", allow_pickle: bool = False
+    ) -> ArtifactoryHub:
+        """The hub that the variables name; of data sets there are none but those in the first repository.
 
         Raises:
             InputError: they name no repository.
@@ -87,8 +92,10 @@ class ArtifactoryHub:
                 f"set {ENV_ARTIFACTORY_MODELS} to the repository of base models, and {ENV_ARTIFACTORY_PUBLISHED} to "
                 "that of results",
             )
-        url = environ[ENV_ARTIFACTORY]
-        return cls(url, models or None, published or None, environ=environ, allow_pickle=allow_pickle)
+        results = published or None if kind == "models" else None
+        return cls(
+            environ[ENV_ARTIFACTORY], models or None, results, kind=kind, environ=environ, allow_pickle=allow_pickle
+        )
 
     def models(self) -> Sequence[ModelVersion]:
         return [] if self._published is None else self._published.all()
@@ -144,10 +151,14 @@ class ArtifactoryHub:
     def fetch(self, version: ModelVersion, destination: Path, on_bytes: Progress | None = None) -> Manifest:
         files = self._files(version)
         if version.commit is not None and not self._allow_pickle:
-            _refuse_pickle(version, files)
+            refuse_pickle(version.reference, (file.path for file in files))
+        if version.commit is None:
+            from workloads.hub.artifactory_verify import check_origin
+
+            check_origin(self._record(version), self._results, self._environ)
         self._check_token(version.size)
         with disk_errors(destination, ENV_CACHE):
-            _refuse_strangers(version, files, destination)
+            only_files_of(version.reference, (file.path for file in files), destination)
             destination.mkdir(parents=True, exist_ok=True)
             entries = self._downloads.bring(files, destination, ENV_CACHE, on_bytes or (lambda _: None))
             manifest = Manifest(entries, version.commit)
@@ -165,9 +176,9 @@ class ArtifactoryHub:
         on_bytes: Progress | None = None,
     ) -> ModelVersion:
         from workloads.hub.artifactory_publish import Publication
-        from workloads.hub.provenance import Signer
+        from workloads.hub.provenance import trusted_signer
 
-        publication = Publication(self._results, Signer.from_environment(self._environ))
+        publication = Publication(self._results, trusted_signer(self._environ))
         if folder.is_dir():
             self._check_token(sum(file.size for file in visible_files(folder)))
         return publication.publish(folder, name, lineage, aliases, version, on_bytes or (lambda _: None))
@@ -209,6 +220,11 @@ class ArtifactoryHub:
 
     @property
     def _results(self) -> PublishedModels:
+        if self._kind == "datasets":
+            raise InputError.of(
+                "Data sets go into Artifactory by the client of Hugging Face.",
+                'eval "$(tunery hub env ENV)", set HF_TOKEN, and run `hf upload --repo-type dataset NAME FOLDER`',
+            )
         if self._published is None:
             raise InputError.of(
                 "No repository of published models is named.", f"set {ENV_ARTIFACTORY_PUBLISHED} to a generic one"
@@ -250,6 +266,12 @@ class ArtifactoryHub:
         places = [
             each for each in (self._base and self._base.url, self._published and self._published.files.name) if each
         ]
+        if self._kind == "datasets":
+            return InputError.of(
+                f"The hub has no data set {str(reference)!r}: it is not in {' nor in '.join(places)}.",
+                "write its name as Hugging Face has it, and a branch, tag or commit that it has; see whether the token "
+                "may read it, and whether Artifactory may fetch it from there",
+            )
         return InputError.of(
             f"The hub has no model {str(reference)!r}: it is not in {' nor in '.join(places)}.",
             "see `tunery models` for what is published; of a base model write the name as Hugging Face has it, and a "
@@ -272,27 +294,3 @@ def _base_version(snapshot: Snapshot) -> ModelVersion:
 def _digest(snapshot: Snapshot) -> str:
     lines = json.dumps([[file.path, file.size, file.digest] for file in snapshot.files], separators=(",", ":"))
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def _pickled(files: Sequence[RemoteFile]) -> Iterator[str]:
-    return (file.path for file in files if PurePosixPath(file.path).suffix in PICKLE)
-
-
-def _refuse_pickle(version: ModelVersion, files: Sequence[RemoteFile]) -> None:
-    pickled = list(_pickled(files))
-    if pickled:
-        raise InputError.of(
-            f"{version.reference} has its weights in pickle files, which can run any code: {', '.join(pickled)}.",
-            "choose a model with safetensors, or set base.allow_pickle: true if you trust who made it",
-            key="base.allow_pickle",
-        )
-
-
-def _refuse_strangers(version: ModelVersion, files: Sequence[RemoteFile], destination: Path) -> None:
-    present = {file.path for file in visible_files(destination)} if destination.exists() else set()
-    if strangers := present - {file.path for file in files}:
-        raise InputError.of(
-            f"The folder has files that {version.reference} has not: {', '.join(sorted(strangers))}.",
-            "fetch into a folder that is empty",
-            file=destination,
-        )

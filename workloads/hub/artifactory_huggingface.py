@@ -1,4 +1,4 @@
-"""Base models through Artifactory's repository of the Hugging Face kind: one commit, its files and their digests."""
+"""Base models and data sets in a repository of the Hugging Face kind: one commit, its files and their digests."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from workloads.errors import Problem, UnavailableError
 from workloads.hub.answers import Reply
 from workloads.hub.growing import RemoteFile, check_paths
 from workloads.hub.importing import PICKLE
+from workloads.hub.interface import Kind
 from workloads.hub.transport import Transport
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -25,19 +26,19 @@ _OTHER_FORMS = {".gguf", ".h5", ".mlmodel", ".msgpack", ".onnx", ".ot", ".tflite
 _WORKERS = 8
 
 
-def snapshot_path(name: str, revision: str) -> str:
-    """Where a model's commit is described, below the address of the repository."""
-    return f"api/models/{quote(name)}/revision/{quote(revision, safe='')}"
+def snapshot_path(name: str, revision: str, kind: Kind = "models") -> str:
+    """Where a commit is described, below the address of the repository."""
+    return f"api/{kind}/{quote(name)}/revision/{quote(revision, safe='')}"
 
 
-def file_path(name: str, revision: str, path: str) -> str:
+def file_path(name: str, revision: str, path: str, kind: Kind = "models") -> str:
     """Where a file of a commit is, below the address of the repository."""
-    return f"{quote(name)}/resolve/{quote(revision, safe='')}/{quote(path)}"
+    return f"{'datasets/' if kind == 'datasets' else ''}{quote(name)}/resolve/{quote(revision, safe='')}/{quote(path)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One commit of a model.
+    """One commit of a model or data set.
 
     Attributes:
         commit: 40 hex digits.
@@ -52,21 +53,24 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class HuggingFaceModels:
-    """The base models behind ``url``, which is what ``HF_ENDPOINT`` names."""
+class HuggingFaceRepository:
+    """The base models, or the data sets, behind ``url``, which is what ``HF_ENDPOINT`` names."""
 
     transport: Transport
     url: str
+    kind: Kind = "models"
 
     def find(self, name: str, revision: str) -> Snapshot | None:
-        """The commit that a branch, a tag or a commit of a model is now; None when there is none.
+        """The commit that a branch, a tag or a commit is now; None when there is none.
 
         Raises:
             InputError: a file's name is refused.
             UnavailableError: the server does not answer, or not as a repository of this kind does.
         """
         query = urlencode({"blobs": "true"})
-        reply = self.transport.call("GET", f"{self.url}/{snapshot_path(name, revision)}?{query}", accept=_NOT_FOUND)
+        reply = self.transport.call(
+            "GET", f"{self.url}/{snapshot_path(name, revision, self.kind)}?{query}", accept=_NOT_FOUND
+        )
         if reply.status in _NOT_FOUND:
             return None
         described = reply.json()
@@ -76,13 +80,14 @@ class HuggingFaceModels:
             raise self._strange(f"describes {name} without its commit and its files")
         known = {str(each.get("rfilename", "")): each for each in siblings if isinstance(each, dict)}
         check_paths(known)
+        wanted = needed(known) if self.kind == "models" else data_files(known)
         with ThreadPoolExecutor(_WORKERS) as pool:
-            files = pool.map(lambda path: self._file(name, commit, path, known[path]), needed(known))
+            files = pool.map(lambda path: self._file(name, commit, path, known[path]), wanted)
             created = described.get("lastModified")
             return Snapshot(name, commit, created if isinstance(created, str) else "", tuple(files))
 
     def _file(self, name: str, commit: str, path: str, described: Mapping[str, Any]) -> RemoteFile:
-        url = f"{self.url}/{file_path(name, commit, path)}"
+        url = f"{self.url}/{file_path(name, commit, path, self.kind)}"
         lfs = described.get("lfs")
         size, sha256, sha1 = described.get("size"), None, described.get("blobId")
         if isinstance(lfs, dict):
@@ -94,7 +99,7 @@ class HuggingFaceModels:
         return self._asked(url, path)
 
     def _asked(self, url: str, path: str) -> RemoteFile:
-        """A file of which the description of the model says too little."""
+        """A file of which the description says too little."""
         reply = self.transport.call("HEAD", url, accept=_REDIRECTS, redirects=False)
         file = file_of(reply, url, path)
         if file is None:
@@ -142,3 +147,18 @@ def needed(paths: Iterable[str]) -> list[str]:
         if PurePosixPath(path).suffix not in PICKLE
         and not (usual and path in safe and PurePosixPath(path).name.startswith("consolidated"))
     ]
+
+
+def data_files(paths: Iterable[str]) -> list[str]:
+    """The files of a data set that a training can read, and the README.md that says which of them are which, sorted.
+
+    Others are left where they are: archives that would unpack to anything, and Python, which nothing here runs.
+    """
+    from workloads.training_config.data_rows import KINDS  # its package takes as long to import as a fetch may
+
+    return sorted(
+        path
+        for path in paths
+        if not any(part.startswith(".") for part in PurePosixPath(path).parts)
+        and (path == "README.md" or PurePosixPath(path).suffix[1:] in KINDS)
+    )

@@ -30,7 +30,7 @@ from workloads.hub.provenance import Signer, statement
 from workloads.hub.records import VersionRecord, lineage_digest
 from workloads.storage.manifest import FileEntry, Manifest
 
-LINEAGE, CARD, STATEMENT, ENVELOPE = "lineage.json", "README.md", "provenance.json", "provenance.dsse.json"
+LINEAGE, CARD, STATEMENT, BUNDLE = "lineage.json", "README.md", "provenance.json", "provenance.sigstore.json"
 """The documents beside a version's files."""
 _WORKERS = 4
 """Uploads at once: shards are large, and a server hashes each as it comes."""
@@ -153,7 +153,7 @@ class Publication:
         if CARD not in paths:
             found[CARD] = model_card(record.reference, record.lineage, paths).encode()
         if self.signer is not None:
-            found[ENVELOPE] = encoded(self.signer.envelope(payload))
+            found[BUNDLE] = encoded(self.signer.bundle(payload))
         return found
 
     @property
@@ -175,7 +175,7 @@ def _check(name: str, aliases: Sequence[str], version: str | None) -> None:
 
 def _check_names(folder: Path, content: Manifest) -> None:
     for entry in content.files:
-        if entry.path in (LINEAGE, STATEMENT, ENVELOPE):
+        if entry.path in (LINEAGE, STATEMENT, BUNDLE):
             fix = "rename it: the hub keeps where the model came from under this name"
             raise InputError.of("This file cannot be published under its name.", fix, file=folder / entry.path)
 

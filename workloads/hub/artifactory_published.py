@@ -5,7 +5,7 @@
     NAME/VERSION/FILE...                  the model's files
     NAME/VERSION/lineage.json             where it came from; also as properties of all its files
     NAME/VERSION/README.md                the model card, unless the model has one of its own
-    NAME/VERSION/provenance.json          an in-toto statement of the same; provenance.dsse.json is it signed
+    NAME/VERSION/provenance.json          an in-toto statement of the same; provenance.sigstore.json is it signed
     NAME/VERSION/tunery-manifest.json     the record of the version, written last: with it the version exists
     NAME/claims/VERSION/DIGEST.json       who is about to publish a version, so that no two publish the same one
     NAME/aliases/ALIAS.json               which version an alias means now
@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from workloads.errors import InputError, Problem, TuneryError, did_you_mean
+from workloads.errors import InputError, Problem, TuneryError
 from workloads.hub.artifactory_generic import GenericRepository, StoredFile
-from workloads.hub.interface import ModelReference, ModelVersion
+from workloads.hub.interface import ModelReference, ModelVersion, no_such_version
 from workloads.hub.records import VersionRecord
 from workloads.storage.manifest import MANIFEST_NAME, Manifest
 
@@ -152,12 +152,7 @@ class PublishedModel:
         for each in reversed(known):
             if wanted is None or wanted == each.record.digest[:40]:
                 return each.record.model_version(aliases)
-        selectors = [each.record.version for each in known] + list(aliases)
-        raise InputError.of(
-            f"The hub has {self.name!r}, but no version, alias or revision {reference.selector!r} of it.",
-            f"use one of {', '.join(selectors)}",
-            suggestion=did_you_mean(str(reference.selector), selectors),
-        )
+        raise no_such_version(reference, [each.record.version for each in known] + list(aliases))
 
     def point(self, alias: str, version: str) -> None:
         """Points an alias at a version, and leaves a record of it; nothing happens when it points there already.

@@ -37,6 +37,10 @@ class BlobStore:
         partial = self.root / "incoming" / entry.sha256
         place_file(source, self.path(entry.sha256), entry.sha256, partial=partial, on_bytes=on_bytes)
 
+    def sizes(self) -> dict[str, int]:
+        """SHA-256 -> bytes of everything that is stored."""
+        return {path.name: path.stat().st_size for path in (self.root / "blobs").glob("??/*")}
+
     def drop_incoming(self) -> None:
         """Removes what killed processes left half copied."""
         shutil.rmtree(self.root / "incoming", ignore_errors=True)

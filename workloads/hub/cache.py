@@ -1,19 +1,21 @@
-"""The base model cache: a verified copy of a model version on this machine, made once.
+"""The cache: a verified copy of a version of a model or data set on this machine, made once.
 
-``CACHE/models/REVISION/`` counts when its manifest, written last, is that of the version. Hashing gigabytes again
-for every run would cost more than the fetch stage may, so a copy is believed while no file has changed since its
-manifest was written; otherwise it is hashed again, and what is damaged goes to ``CACHE/damaged/REVISION/``.
+``CACHE/models/REVISION/`` or ``CACHE/datasets/REVISION/`` counts when its manifest, written last, is that of the
+version. Hashing gigabytes again for every run would cost more than the fetch stage may, so a copy is believed while
+no file has changed since its manifest was written; otherwise it is hashed again, and what is damaged goes to
+``CACHE/damaged/REVISION/``.
 """
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Protocol
 
 from workloads.errors import InputError
 from workloads.hub.cache_room import cache_limit, hold, make_room
 from workloads.hub.folder import visible_files
-from workloads.hub.interface import Hub, ModelVersion, Progress
+from workloads.hub.interface import Kind, ModelVersion, Progress
 from workloads.runtime import ENV_CACHE
 from workloads.storage import manifest as manifests
 from workloads.storage.atomic import write_json
@@ -23,11 +25,26 @@ from workloads.storage.manifest import MANIFEST_NAME, Manifest
 _log = logging.getLogger(__name__)
 
 
-def cached(hub: Hub, version: ModelVersion, cache_root: Path, on_bytes: Progress | None = None) -> Path:
+class Source(Protocol):
+    """What a copy is made from: a hub, or whatever else brings files verified."""
+
+    def fetch(self, version: ModelVersion, destination: Path, on_bytes: Progress | None = None) -> Manifest:
+        """As :meth:`workloads.hub.interface.Hub.fetch`."""
+        ...
+
+
+def cached(
+    source: Source,
+    version: ModelVersion,
+    cache_root: Path,
+    on_bytes: Progress | None = None,
+    *,
+    kind: Kind = "models",
+) -> Path:
     """The folder of a verified copy of ``version``, fetched when there is none, and held while this process lives.
 
     Processes that want the same version wait for one of them to fetch it. A copy that is there and unchanged needs
-    neither the hub nor a writable cache.
+    neither its source nor a writable cache.
 
     Args:
         on_bytes: hears of the bytes of a fetch; nothing is called when the copy is there.
@@ -35,7 +52,7 @@ def cached(hub: Hub, version: ModelVersion, cache_root: Path, on_bytes: Progress
     Raises:
         UnavailableError: the copy does not fit into ``TUNERY_CACHE_LIMIT`` beside those in use.
     """
-    folder = cache_root / "models" / version.revision
+    folder = cache_root / kind / version.revision
     with disk_errors(cache_root, ENV_CACHE):
         if hold(folder) and _unchanged(folder, version):
             return folder
@@ -48,15 +65,15 @@ def cached(hub: Hub, version: ModelVersion, cache_root: Path, on_bytes: Progress
                 if recorded is not None and _sound(folder, recorded, cache_root / "damaged" / version.revision):
                     write_json(folder / MANIFEST_NAME, recorded.as_dict())  # its time is what _unchanged goes by
                 else:
-                    make_room(folder.parent, version.size, folder, cache_limit())
-                    hub.fetch(version, folder, on_bytes)
+                    make_room(cache_root, version.size, folder, cache_limit())
+                    source.fetch(version, folder, on_bytes)
             hold(folder)
     return folder
 
 
-def cached_copy(revision: str, cache_root: Path) -> Path | None:
+def cached_copy(revision: str, cache_root: Path, kind: Kind = "models") -> Path | None:
     """The folder of an unchanged copy of a 40-hex revision, held while this process lives; nobody else is asked."""
-    folder = cache_root / "models" / revision
+    folder = cache_root / kind / revision
     with disk_errors(cache_root, ENV_CACHE):
         recorded = manifests.read(folder) if hold(folder) else None
         if recorded is None or recorded.revision != revision or not _is_unchanged(folder, recorded):

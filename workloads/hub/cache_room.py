@@ -1,4 +1,4 @@
-"""Room in the model cache: what is in use stays, and of the rest what was not used for longest goes first.
+"""Room in the cache: what is in use stays, and of the rest what was not used for longest goes first.
 
 A process that uses a copy holds a shared lock on its folder for as long as it lives. The kernel lets go of it however
 the process ends, so no copy is held by a run that is gone, and none is taken from a run that is there.
@@ -14,8 +14,10 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import get_args
 
 from workloads.errors import InputError, UnavailableError
+from workloads.hub.interface import Kind
 from workloads.runtime import ENV_CACHE_LIMIT
 
 _log = logging.getLogger(__name__)
@@ -64,8 +66,13 @@ def hold(folder: Path) -> bool:
     return True
 
 
-def make_room(models: Path, needed: int, keep: Path, limit: int | None) -> None:
-    """Removes copies under ``models`` until ``needed`` more bytes are within ``limit``.
+def copies(cache_root: Path) -> list[Path]:
+    """The folders of all copies of models and data sets in a cache."""
+    return [folder for kind in get_args(Kind) for folder in (cache_root / kind).glob("[!.]*") if folder.is_dir()]
+
+
+def make_room(cache_root: Path, needed: int, keep: Path, limit: int | None) -> None:
+    """Removes copies from the cache until ``needed`` more bytes are within ``limit``.
 
     Args:
         keep: the copy that the room is for.
@@ -73,30 +80,30 @@ def make_room(models: Path, needed: int, keep: Path, limit: int | None) -> None:
     Raises:
         UnavailableError: the rest is in use.
     """
-    for leftover in models.glob(f"{_GOING}*"):
+    for leftover in cache_root.glob(f"*/{_GOING}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     if limit is None:
         return
-    sizes = {folder: _size(folder) for folder in models.iterdir() if folder.is_dir() and folder != keep}
+    sizes = {folder: size_of(folder) for folder in copies(cache_root) if folder != keep}
     total = sum(sizes.values()) + needed
-    for folder in sorted(sizes, key=_used):
+    for folder in sorted(sizes, key=last_used):
         if total <= limit:
             return
-        if _remove(folder):
+        if remove(folder):
             _log.info(
                 "Removed %s from the cache, which had %d bytes and was not used for longest.", folder, sizes[folder]
             )
             total -= sizes[folder]
     if total > limit:
         raise UnavailableError.of(
-            f"The model needs {needed:,} bytes, and with the models in use that is {total:,}: the cache may take "
+            f"{needed:,} bytes are to be fetched, and with what is in use that is {total:,}: the cache may take "
             f"{limit:,}.",
             f"raise {ENV_CACHE_LIMIT}, or wait until other runs have ended",
-            file=models,
+            file=cache_root,
         )
 
 
-def _remove(folder: Path) -> bool:
+def remove(folder: Path) -> bool:
     """Removes a copy that nobody uses or fetches; whether it did."""
     from filelock import FileLock, Timeout
 
@@ -128,7 +135,8 @@ def _is(folder: Path, descriptor: int) -> bool:
         return False
 
 
-def _size(folder: Path) -> int:
+def size_of(folder: Path) -> int:
+    """Bytes of all files of a copy."""
     total = 0
     for path, _, names in os.walk(folder):
         for name in names:
@@ -137,7 +145,8 @@ def _size(folder: Path) -> int:
     return total
 
 
-def _used(folder: Path) -> float:
+def last_used(folder: Path) -> float:
+    """When a copy was last held, in seconds since 1970; 0 when it is gone."""
     try:
         return folder.stat().st_mtime
     except OSError:

@@ -1,4 +1,4 @@
-"""The directory hub: models in a folder of this machine.
+"""The directory hub: models in a folder of this machine, and data sets in its folder ``datasets``.
 
 ::
 
@@ -15,7 +15,7 @@ lock: whatever they see is whole. So a hub may be shared read-only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,13 +24,15 @@ from typing import Any
 from workloads.errors import InputError, Problem, TuneryError, did_you_mean
 from workloads.hub.blobs import BlobStore
 from workloads.hub.disk import WrongBytesError, place_file
-from workloads.hub.folder import hashed, model_files, visible_files
+from workloads.hub.folder import hashed, model_files, only_files_of
 from workloads.hub.interface import (
+    Kind,
     ModelReference,
     ModelVersion,
     Progress,
     check_alias,
     check_new_version,
+    no_such_version,
 )
 from workloads.hub.promotions import PromotionLog
 from workloads.hub.records import VersionRecord, VersionRecords, lineage_digest
@@ -46,41 +48,35 @@ _REPAIR = "publish or import the same files again: that repairs them"
 
 
 class DirectoryHub:
-    """A :class:`workloads.hub.interface.Hub` in a folder, which need not exist yet."""
+    """A :class:`workloads.hub.interface.Hub` in a folder, which need not exist yet.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        kind: what its versions are of.
+    """
+
+    def __init__(self, root: Path, kind: Kind = "models") -> None:
         self.root = root
+        self._kind = kind
         self._blobs = BlobStore(root)
         self._records = VersionRecords(root)
         self._promotions = PromotionLog(root / "promotions.jsonl")
 
     def models(self) -> Sequence[ModelVersion]:
-        with disk_errors(self.root, ENV_HUB):
-            aliases = self._promotions.aliases()
-            names = self._records.names()
-            return [
-                record.model_version(aliases.get(record.name, {}))
-                for name in names
-                for record in self._records.of(name)
-            ]
+        aliases = self.aliases()
+        return [record.model_version(aliases.get(record.name, {})) for record in self.records()]
 
     def resolve(self, reference: ModelReference) -> ModelVersion:
         with disk_errors(self.root, ENV_HUB):
             known = self._records.of(reference.name)
             if not known:
                 raise self._unknown_name(reference.name)
-            aliases = self._promotions.aliases()
-        wanted = reference.selector
-        wanted = aliases.get(reference.name, {}).get(wanted, wanted) if wanted else known[-1].version
+            aliases = self._promotions.aliases().get(reference.name, {})
+        selector = reference.selector
+        wanted = aliases.get(selector, selector) if selector else known[-1].version
         for record in known:
             if wanted in (record.version, record.digest[:40]):
-                return record.model_version(aliases.get(record.name, {}))
-        selectors = [record.version for record in known] + list(aliases.get(reference.name, {}))
-        raise InputError.of(
-            f"The hub has {reference.name!r}, but no version, alias or revision {reference.selector!r} of it.",
-            f"use one of {', '.join(selectors)}",
-            suggestion=did_you_mean(str(reference.selector), selectors),
-        )
+                return record.model_version(aliases)
+        raise no_such_version(reference, [*(record.version for record in known), *aliases])
 
     def manifest(self, version: ModelVersion) -> Manifest:
         record = self._record(version)
@@ -103,14 +99,7 @@ class DirectoryHub:
     def fetch(self, version: ModelVersion, destination: Path, on_bytes: Progress | None = None) -> Manifest:
         wanted = self.manifest(version)
         with disk_errors(destination, ENV_CACHE):
-            present = {file.path for file in visible_files(destination)} if destination.exists() else set()
-            strangers = present - {entry.path for entry in wanted.files}
-            if strangers:
-                raise InputError.of(
-                    f"The folder has files that {version.reference} has not: {', '.join(sorted(strangers))}.",
-                    "fetch into a folder that is empty",
-                    file=destination,
-                )
+            present = only_files_of(version.reference, (entry.path for entry in wanted.files), destination)
             missing = []
             for entry in wanted.files:
                 if entry.path in present and manifests.sha256_file(destination / entry.path) == entry.sha256:
@@ -249,6 +238,31 @@ class DirectoryHub:
         at = _now().isoformat(timespec="microseconds")
         self._promotions.append(at=at, name=record.name, alias=alias, version=record.version)
 
+    def records(self) -> list[VersionRecord]:
+        """Every version's record, by name and then by age."""
+        with disk_errors(self.root, ENV_HUB):
+            return [record for name in self._records.names() for record in self._records.of(name)]
+
+    def aliases(self) -> dict[str, dict[str, str]]:
+        """Name -> alias -> version."""
+        with disk_errors(self.root, ENV_HUB):
+            return self._promotions.aliases()
+
+    def unused_contents(self) -> dict[str, int]:
+        """SHA-256 -> bytes of what is stored and belongs to no version."""
+        used = {entry.sha256 for record in self.records() for entry in record.manifest.files}
+        with disk_errors(self.root, ENV_HUB):
+            return {sha256: size for sha256, size in self._blobs.sizes().items() if sha256 not in used}
+
+    def remove(self, references: Collection[str]) -> None:
+        """Removes versions, and what then belongs to none."""
+        with disk_errors(self.root, ENV_HUB), self._lock("publish", -1), self._lock("index", _INDEX_LOCK_SECONDS):
+            for record in self.records():
+                if record.reference in references:
+                    self._records.path(record.name, record.version).unlink(missing_ok=True)
+            for sha256 in self.unused_contents():
+                self._blobs.path(sha256).unlink(missing_ok=True)
+
     @contextmanager
     def _lock(self, name: str, seconds: float) -> Iterator[None]:
         from filelock import FileLock
@@ -265,10 +279,12 @@ class DirectoryHub:
 
     def _unknown_name(self, name: str) -> InputError:
         names = self._records.names()
-        fix = f"see `tunery models`, or add it with `tunery import FOLDER {name}`"
+        noun, fix = "model", f"see `tunery models`, or add it with `tunery import FOLDER {name}`"
+        if self._kind == "datasets":
+            noun, fix = "data set", f"add it with `tunery import --dataset FOLDER {name}`"
         if not names:
-            return InputError.of(f"The hub has no models, {name!r} neither.", fix, file=self.root)
-        return InputError.of(f"The hub has no model {name!r}.", fix, suggestion=did_you_mean(name, names))
+            return InputError.of(f"The hub has no {noun}s, {name!r} neither.", fix, file=self.root)
+        return InputError.of(f"The hub has no {noun} {name!r}.", fix, suggestion=did_you_mean(name, names))
 
     def _altered(self, record: VersionRecord) -> Problem:
         message = f"The file list of {record.reference} does not have the recorded SHA-256."

@@ -7,7 +7,7 @@ needs them. Symbolic links are refused rather than followed, since what they poi
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +50,25 @@ def visible_files(folder: Path) -> list[ModelFile]:
     if problems:
         raise InputError(problems)
     return found
+
+
+def only_files_of(reference: str, paths: Iterable[str], folder: Path) -> set[str]:
+    """The files that a folder has already of the version ``reference``; none when it does not exist.
+
+    Args:
+        paths: the version's files.
+
+    Raises:
+        InputError: it has others too, or holds something that is refused.
+    """
+    present = {file.path for file in visible_files(folder)} if folder.exists() else set()
+    if strangers := present - set(paths):
+        raise InputError.of(
+            f"The folder has files that {reference} has not: {', '.join(sorted(strangers))}.",
+            "fetch into a folder that is empty",
+            file=folder,
+        )
+    return present
 
 
 def _walk(folder: Path, prefix: str, problems: list[Problem]) -> Iterator[ModelFile]:

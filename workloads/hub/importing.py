@@ -1,4 +1,4 @@
-"""Adding a base model from a folder: only what can be trained from, and nothing that runs code when it is loaded."""
+"""Adding a base model or a data set from a folder: only what can be trained from, and nothing that runs code."""
 
 from __future__ import annotations
 
@@ -28,6 +28,16 @@ _LONGEST_HEADER = 100_000_000
 _DOWNLOAD_AGAIN = "download the file again"
 
 
+def refuse_pickle(reference: str, paths: Iterable[str]) -> None:
+    """Raises InputError when files of the base model ``reference`` may hold pickled objects."""
+    if pickled := [path for path in paths if PurePosixPath(path).suffix in PICKLE]:
+        raise InputError.of(
+            f"{reference} has its weights in pickle files, which can run any code: {', '.join(pickled)}.",
+            "choose a model with safetensors, or set base.allow_pickle: true if you trust who made it",
+            key="base.allow_pickle",
+        )
+
+
 def import_folder(
     hub: Hub,
     folder: Path,
@@ -53,6 +63,36 @@ def import_folder(
     problems = [*_config(folder / "config.json"), *_tokenizer(folder, paths), *_weights(folder, paths, allow_pickle)]
     if problems:
         raise InputError(problems)
+    return hub.publish(folder, name, lineage={}, aliases=aliases, version=version, on_bytes=on_bytes)
+
+
+def import_dataset(
+    hub: Hub,
+    folder: Path,
+    name: str,
+    *,
+    version: str | None = None,
+    aliases: Sequence[str] = (),
+    on_bytes: Progress | None = None,
+) -> ModelVersion:
+    """Adds the data set in ``folder`` to the data sets of a hub.
+
+    Raises:
+        InputError: the folder has no data files, or others that a data set does not have.
+    """
+    from workloads.training_config.data_rows import KINDS
+
+    paths = [file.path for file in model_files(folder)]
+    data = [path for path in paths if PurePosixPath(path).suffix[1:] in KINDS]
+    other = sorted({*paths} - {*data, "README.md"})
+    if other or not data:
+        raise InputError.of(
+            f"A data set has files of other kinds than these: {', '.join(other)}."
+            if other
+            else "There is no data file.",
+            f"let the folder have {', '.join(sorted(KINDS))} files and at most a README.md",
+            file=folder,
+        )
     return hub.publish(folder, name, lineage={}, aliases=aliases, version=version, on_bytes=on_bytes)
 
 

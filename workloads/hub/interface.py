@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from workloads.errors import InputError, Problem
+from workloads.errors import InputError, Problem, did_you_mean
 from workloads.storage.manifest import Manifest
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
@@ -16,6 +16,8 @@ _SELECTOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _ALIAS = re.compile(r"[a-z][a-z0-9-]{0,38}")
 _NUMBERED = re.compile(r"v[0-9]+")
 _REVISION = re.compile(r"[0-9a-f]{40}")
+Kind = Literal["models", "datasets"]
+"""What a hub keeps; a model and a data set may have the same name."""
 Progress = Callable[[int], None]
 """Called with the number of bytes just moved."""
 
@@ -66,6 +68,15 @@ def check_new_version(version: str) -> None:
             f"{version!r} is not a version name.",
             "use letters, digits, '.', '_' and '-', at most 96, such as v2 or 2025-06; 40 hex digits are a revision",
         )
+
+
+def no_such_version(reference: ModelReference, selectors: Sequence[str]) -> InputError:
+    """The error for a selector that a name does not have; it has ``selectors``."""
+    return InputError.of(
+        f"The hub has {reference.name!r}, but no version, alias or revision {reference.selector!r} of it.",
+        f"use one of {', '.join(selectors)}",
+        suggestion=did_you_mean(str(reference.selector), selectors),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def model_card(reference: str, lineage: Mapping[str, Any], paths: list[str]) -> 
     lines += _table("Evaluation", ("metric", "base model", "this model"), _metrics(lineage.get("metrics") or {}))
     config = lineage.get("training_config") or {}
     lines += _table("Training", ("setting", "value"), [(key, config[key]) for key in _SETTINGS if key in config])
-    datasets = [(each.get("name"), f"`{each.get('sha256')}`") for each in lineage.get("datasets") or []]
+    datasets = [(_dataset(each), f"`{each.get('sha256')}`") for each in lineage.get("datasets") or []]
     lines += _table("Data", ("data set", "SHA-256"), datasets)
     lines += _table("Origin", ("what", "value"), _origin(lineage, base))
     lines += ["All of it is in `lineage.json`; `tunery verify` checks every file against its recorded SHA-256.", ""]
@@ -83,6 +83,11 @@ def _table(title: str, headings: tuple[str, ...], rows: list[tuple[Any, ...]]) -
         return []
     body = [f"| {' | '.join(_text(cell) for cell in row)} |" for row in rows]
     return [f"## {title}", "", f"| {' | '.join(headings)} |", f"|{' --- |' * len(headings)}", *body, ""]
+
+
+def _dataset(each: Mapping[str, Any]) -> str:
+    source = f" ({each['source']}@{each.get('revision')})" if each.get("source") else ""
+    return f"{each.get('name')}{source}"
 
 
 def _number(value: Any) -> str:

@@ -92,7 +92,24 @@ class Transport:
         Raises:
             TuneryError: what went wrong, and what to do about it.
         """
+        try:
+            return work()
+        except (HttpError, OSError, http.client.HTTPException, TuneryError) as error:
+            first: Exception = error
+        if not is_passing(first):
+            raise explained(first, url)  # without what caused it, which may hold headers
+        return self._persist(first, work, url, progress)
+
+    def _persist(self, first: Exception, work: Callable[[], T], url: str, progress: Callable[[], int]) -> T:
+        """As :meth:`persist`, after a first attempt that failed."""
         from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
+
+        failed = [first]
+
+        def attempt() -> T:
+            if failed:
+                raise failed.pop()
+            return work()
 
         jitter = wait_random_exponential(multiplier=0.5, max=20)
         failures, reached = 0, -1
@@ -110,10 +127,10 @@ class Transport:
 
         again = Retrying(retry=retry_if_exception(is_passing), stop=enough, wait=pause, sleep=self.sleep, reraise=True)
         try:
-            return again(work)
+            return again(attempt)
         except (HttpError, OSError, http.client.HTTPException, TuneryError) as error:
             failure = explained(error, url)
-        raise failure  # without what caused it, which may hold headers
+        raise failure
 
     @contextmanager
     def open(

@@ -96,5 +96,26 @@ def step_retry() -> dict[str, Any]:
     }
 
 
+ACTION = f"{{{{=retries in {[str(number) for number in range(0, 2 * _RETRIES + 1, 2)]} ? 'create' : 'get'}}}}"
+"""What an Argo step with a Job or JobSet does: creates it, or if another try of the step has, finds it.
+
+Argo checks a workflow with a placeholder for the number of the try, so that nothing may be calculated from it.
+"""
+
+
+def resource_retry() -> dict[str, Any]:
+    """``retryStrategy`` of an Argo step that creates a Job or JobSet and waits for its end.
+
+    The pod that waits may be lost with its node, and the Job goes on meanwhile. Whether it was created before that is
+    found out by trying both in turn; a Job that failed, or may not be made, is not tried again.
+    """
+    return {
+        "limit": str(2 * _RETRIES),
+        "retryPolicy": "Always",
+        "expression": "lastRetry.status == 'Error' || lastRetry.message matches '[(](AlreadyExists|NotFound)[)]'",
+        "backoff": {"duration": "2", "factor": "1"},
+    }
+
+
 def _on(code: ExitCode) -> dict[str, Any]:
     return {"containerName": CONTAINER, "operator": "In", "values": [int(code)]}

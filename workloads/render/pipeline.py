@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from workloads.errors import InputError
+from workloads.render.failure import ACTION
 from workloads.render.run import FIRING, ClusterRun
 from workloads.render.sweep import FILLED_IN, sweep_template
 from workloads.render.workflow import cron_workflow, workflow, workflow_template
@@ -15,7 +16,7 @@ _EXPANDED = ("{{", "$(")
 
 
 def objects(run: ClusterRun) -> list[dict[str, Any]]:
-    """The WorkflowTemplate and what starts it: a Workflow, or a CronWorkflow when the spec has a schedule.
+    """The run's Workflow, or when the spec has a schedule a WorkflowTemplate and the CronWorkflow that starts it.
 
     A Workflow has the run's name, so that the second submission finds the first. Each firing of a schedule is a run
     of its own, named by Argo, that starts from the inputs stored under the run's name.
@@ -24,9 +25,9 @@ def objects(run: ClusterRun) -> list[dict[str, Any]]:
         InputError: a text would mean more than it says; only a contract that was written by hand can do that.
     """
     template = workflow_template(run) if run.spec.sweep is None else sweep_template(run)
-    found = [template, workflow(run) if run.spec.schedule is None else cron_workflow(run)]
+    found = [workflow(template)] if run.spec.schedule is None else [template, cron_workflow(run)]
     for text in _texts(found):
-        for known in (FIRING, *FILLED_IN):
+        for known in (FIRING, ACTION, *FILLED_IN):
             text = text.replace(known, "")
         if any(mark in text for mark in _EXPANDED):
             raise InputError.of(

@@ -19,6 +19,9 @@ from workloads.render.steps import STEPS, Step
 USER_ID = 10001
 """The fixed user of tunery's images."""
 
+INIT = ("/usr/bin/tini", "--")
+"""What is process 1 in a pod: the entry point of tunery's images."""
+
 _DRAIN_SECONDS = 5
 """What is kept of the grace for the kubelet and for the upload that is already under way."""
 _MODULE = "workloads.stages.pod"
@@ -79,6 +82,8 @@ def _container(
         runtime.ENV_MODELS_STORE: run.platform.models_store,
         runtime.ENV_GRACE: str(run.platform.grace_seconds[capacity] - _DRAIN_SECONDS),
     }
+    if on_gpu and local is None:
+        environment[runtime.ENV_GPUS] = str(run.gpus)
     if run.platform.secrets_of(run.platform.stages[step.stage]) and local is None:
         environment[runtime.ENV_SECRETS] = runtime.POD_SECRETS
     if runtime.ARTIFACTORY_SECRET in run.platform.secrets_of(run.platform.stages[step.stage]) and local is None:
@@ -95,8 +100,9 @@ def _container(
         "name": CONTAINER,
         "image": run.images[step.image],
         "imagePullPolicy": "IfNotPresent",
-        # tini in the image is PID 1; the module takes SIGTERM itself.
-        "command": [local.python if local else "python", "-m", _MODULE, step.stage, run.instance],
+        # A command takes the place of the image's entry point. tini reaps what a training leaves behind, and passes
+        # SIGTERM on to the module, which takes it itself.
+        "command": [*([local.python] if local else [*INIT, "python"]), "-m", _MODULE, step.stage, run.instance],
         "env": [{"name": name, "value": value} for name, value in sorted(environment.items())],
         "resources": _resources(run, step, on_gpu=on_gpu),
         "securityContext": {
@@ -133,7 +139,7 @@ def _resources(run: ClusterRun, step: Step, *, on_gpu: bool) -> dict[str, Any]:
         cpus = max(1, min(4, math.floor(node.cpus * 0.85)))
         wanted = 4 + 2 * run.base_gb if step.base == "weights" else 8
         memory, accelerators = min(math.ceil(wanted), math.floor(node.memory_gb * 0.8)), {}
-    scratch = math.ceil(step.scratch_gb + (run.base_gb * 2 if step.base == "weights" else 1))
+    scratch = math.ceil(step.scratch_gb + max(1, run.base_gb * step.models) + run.data_gb * step.datasets)
     amounts = {"memory": f"{memory}Gi", "ephemeral-storage": f"{scratch}Gi", **accelerators}
     if run.platform.local is not None:  # small machines: ask for little, and let the kernel share
         return {"requests": {"cpu": "100m", "memory": "256Mi"}}

@@ -28,6 +28,7 @@ class ClusterRun:
     Attributes:
         id: names the run directory and every object; a DNS label of at most 51 characters.
         base_gb: size of the base model's files in GB, for scratch space and memory.
+        data_gb: size of the data sets that the fetch stage brings, in GB.
         images: image name (stager, trainer, server) -> reference by digest.
         trial_hours: how many hours of trials the cost in a sweep's budget buys.
     """
@@ -39,6 +40,7 @@ class ClusterRun:
     images: Mapping[str, str]
     base_gb: float = 1.0
     trial_hours: float | None = None
+    data_gb: float = 0.0
 
     def __post_init__(self) -> None:
         """Nothing that could mean something else in YAML, a shell or Argo's templates gets into a manifest.

@@ -20,7 +20,9 @@ class Step:
         base: the most that it needs of the base model: nothing, the tokenizer and config, or all of it.
         gives: the folders that it leaves for later stages; each has a manifest.
         writes: the single files that it leaves, also when it fails.
-        scratch_gb: scratch space, beside the base model.
+        scratch_gb: scratch space, beside models and data sets.
+        models: how many copies of the whole model its scratch space holds.
+        datasets: how many of the data sets that the fetch stage brings.
     """
 
     stage: str
@@ -31,6 +33,8 @@ class Step:
     gives: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     scratch_gb: int = 10
+    models: int = 0
+    datasets: int = 0
 
 
 _SETTINGS, _DATA, _MEDIA = "inputs/settings", "inputs/data", "inputs/media"
@@ -38,8 +42,16 @@ _SETTINGS, _DATA, _MEDIA = "inputs/settings", "inputs/data", "inputs/media"
 STEPS: dict[str, Step] = {
     step.stage: step
     for step in (
-        Step("fetch", "stager", "cpu"),
-        Step("prepare", "trainer", "cpu", needs=(_SETTINGS, _DATA, _MEDIA), base="tokenizer", gives=("data",)),
+        Step("fetch", "stager", "cpu", gives=("fetched",), models=1, datasets=2),
+        Step(
+            "prepare",
+            "trainer",
+            "cpu",
+            needs=(_SETTINGS, _DATA, _MEDIA, "fetched"),
+            base="tokenizer",
+            gives=("data",),
+            datasets=4,  # as fetched, as the library caches it, as rows, as tokens
+        ),
         Step(
             "train",
             "trainer",
@@ -48,6 +60,8 @@ STEPS: dict[str, Step] = {
             base="weights",
             gives=("trained",),
             scratch_gb=100,
+            models=2,
+            datasets=1,
         ),
         Step(
             "evaluate",
@@ -56,10 +70,14 @@ STEPS: dict[str, Step] = {
             needs=(_SETTINGS, "data", "trained"),
             base="weights",
             writes=("evaluation.json",),
+            models=2,
+            datasets=1,
         ),
-        Step("export", "trainer", "cpu", needs=("trained",), base="weights", gives=("export",), scratch_gb=50),
-        Step("publish", "stager", "cpu", needs=("export",), scratch_gb=50),
-        Step("serve", "trainer", "cpu", base="weights", scratch_gb=50),
+        Step(
+            "export", "trainer", "cpu", needs=("trained",), base="weights", gives=("export",), scratch_gb=50, models=2
+        ),
+        Step("publish", "stager", "cpu", needs=("export",), scratch_gb=50, models=1),
+        Step("serve", "trainer", "cpu", base="weights", scratch_gb=50, models=2),
     )
 }
 """Stage -> step, in the order in which they run."""

@@ -29,6 +29,9 @@ RUNG, SLOT, COUNT, ITEM = (
 FILLED_IN = (RUNG, SLOT, COUNT, ITEM)
 """Argo's own variables: numbers, all of them."""
 
+TRIAL, CHOOSE = "trial", "choose"
+"""The templates of what works on a sweep, and how the nodes of a workflow name them."""
+
 _TRIAL_MODULE = "workloads.stages.trial"
 _CHOOSE_MODULE = "workloads.stages.choose"
 _WAITING_HOURS = 24.0
@@ -63,18 +66,23 @@ def sweep_template(run: ClusterRun) -> dict[str, Any]:
     return template
 
 
+def trial_job(run: str, rung: str, slot: str) -> str:
+    """The name of the Job that trains the trial of a slot to a rung."""
+    return f"{run}-t{rung}-{slot}"
+
+
 def _tasks(tasks: list[dict[str, Any]], rounds: list[Rung]) -> list[dict[str, Any]]:
     """The pipeline's tasks with the rungs and choices where the training was."""
     found: list[dict[str, Any]] = []
-    last = f"choose-{rounds[-1].number}"
+    last = f"{CHOOSE}-{rounds[-1].number}"
     for task in tasks:
         if task["name"] == "train":
             before = task["depends"]
             for rung in rounds:
                 number = str(rung.number)
                 found.append(_task(f"rung-{number}", "rung", before, rung=number, count=str(rung.trials)))
-                found.append(_task(f"choose-{number}", "choose", f"rung-{number}", rung=number))
-                before = f"choose-{number}"
+                found.append(_task(f"{CHOOSE}-{number}", CHOOSE, f"rung-{number}", rung=number))
+                before = f"{CHOOSE}-{number}"
         else:
             found.append(task | ({"depends": last} if task.get("depends") == "train" else {}))
     return found
@@ -95,8 +103,8 @@ def _inputs(*names: str) -> dict[str, Any]:
 def _rung(sweep: Sweep) -> dict[str, Any]:
     """So many trials, of which ``parallel`` run at once; one rung runs at a time."""
     trials = {
-        "name": "trial",
-        "template": "trial",
+        "name": TRIAL,
+        "template": TRIAL,
         "withSequence": {"count": COUNT},
         "arguments": _arguments(rung=RUNG, slot=ITEM),
     }
@@ -110,22 +118,22 @@ def _rung(sweep: Sweep) -> dict[str, Any]:
 
 def _trial(run: ClusterRun, train: dict[str, Any]) -> dict[str, Any]:
     """The training's Job under a name of its own for each slot, working on that slot's trial."""
-    job = gpu_stage(run, "train", f"{run.instance}-t{RUNG}-{SLOT}")
+    job = gpu_stage(run, "train", trial_job(run.instance, RUNG, SLOT))
     container = _main(job["spec"]["template"]["spec"])
-    container["command"] = [*container["command"][:2], _TRIAL_MODULE, run.instance, RUNG, SLOT]
+    container["command"] = [*container["command"][:-3], _TRIAL_MODULE, run.instance, RUNG, SLOT]
     if run.trial_hours is not None:
         container["env"] = [*container["env"], {"name": runtime.ENV_SWEEP_HOURS, "value": f"{run.trial_hours:.6g}"}]
     resource = {**train["resource"], "manifest": to_yaml(job)}
-    return {**train, "name": "trial", "inputs": _inputs("rung", "slot"), "resource": resource}
+    return {**train, "name": TRIAL, "inputs": _inputs("rung", "slot"), "resource": resource}
 
 
 def _choose(run: ClusterRun, prepare: dict[str, Any]) -> dict[str, Any]:
     """A small step on a CPU, like the preparation, that reads results and writes down a choice."""
     container = prepare["container"]
-    command = [*container["command"][:2], _CHOOSE_MODULE, run.instance, RUNG]
+    command = [*container["command"][:-3], _CHOOSE_MODULE, run.instance, RUNG]
     return {
         **prepare,
-        "name": "choose",
+        "name": CHOOSE,
         "metadata": {"labels": run.labels("train")},
         "inputs": _inputs("rung"),
         "container": {**container, "command": command},

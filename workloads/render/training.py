@@ -1,6 +1,6 @@
 """Stages on GPUs as Kubernetes Jobs: one pod is a Job, several that work together are a JobSet.
 
-Both wait in the team's Kueue queue: the queue label is on the Job or JobSet, never on its pods.
+Both wait in the team's Kueue queue for their pool: the queue label is on the Job or JobSet, never on its pods.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _jobset(run: ClusterRun, stage: str, name: str) -> dict[str, Any]:
 def _queued(run: ClusterRun, stage: str) -> dict[str, str]:
     return {
         **run.labels(stage),
-        QUEUE_LABEL: run.platform.local_queue,
+        QUEUE_LABEL: run.pool.queue,
         PRIORITY_LABEL: run.spec.resources.priority,
     }
 

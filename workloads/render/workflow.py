@@ -1,4 +1,4 @@
-"""The pipeline as Argo Workflows objects: a WorkflowTemplate of the run, and what starts it.
+"""The pipeline as Argo Workflows objects: a Workflow that has all of it, or for a schedule a template and its clock.
 
 Stages without a GPU are pods of the workflow; stages with one are Jobs or JobSets that the workflow creates and waits
 for, since Kueue admits those and not the workflow's pods. Their manifests hold validated names only; the one thing
@@ -70,20 +70,18 @@ def workflow_template(run: ClusterRun) -> dict[str, Any]:
             "activeDeadlineSeconds": int((run.spec.resources.max_hours + _EXTRA_HOURS) * 3600),
             "podGC": {"strategy": "OnWorkflowSuccess"},
             "ttlStrategy": _KEEP,
-            "workflowMetadata": {"labels": run.labels()},
             "templates": templates,
         },
     }
 
 
-def workflow(run: ClusterRun) -> dict[str, Any]:
-    """The Workflow of the run's name: submitted twice, it is the same object."""
-    return {
-        "apiVersion": ARGO_API,
-        "kind": "Workflow",
-        "metadata": {"name": run.id, "namespace": run.team.namespace, "labels": run.labels()},
-        "spec": {"workflowTemplateRef": {"name": run.id}},
-    }
+def workflow(template: dict[str, Any]) -> dict[str, Any]:
+    """A template's Workflow, of the run's name: submitted twice, it is the same object.
+
+    It refers to nothing. Argo looks for a template in a cache that may not have what was made a moment ago, and then
+    ends the workflow before it has begun.
+    """
+    return {**template, "kind": "Workflow"}
 
 
 def _template(run: ClusterRun, stage: str) -> dict[str, Any]:
@@ -131,8 +129,9 @@ def _resource(run: ClusterRun, stage: str) -> dict[str, Any]:
         "metadata": {"labels": run.labels(stage)},
         "serviceAccountName": EXECUTOR,
         "podSpecPatch": _patch("main"),
+        "retryStrategy": failure.resource_retry(),
         "resource": {
-            "action": "create",
+            "action": failure.ACTION,
             "setOwnerReference": True,
             "successCondition": done[0],
             "failureCondition": done[1],

@@ -34,6 +34,7 @@ def read_lineage(source: RunSource) -> list[Fact]:
         Fact("Base model", _value(base.get("reference")) or _value(base.get("model"))),
         Fact("Base revision", _value(base.get("revision"))),
         *(_dataset(each) for each in objects(record.get("datasets"))),
+        *(_remote(each) for each in objects(record.get("remote_datasets"))),
         Fact("Prepared data", _value(source.outputs("prepare").get("digest")), f"rows: {rows}" if rows else ""),
         Fact("Trained weights", _value(source.outputs("train").get("digest"))),
         Fact("Exported model", _value(source.outputs("export").get("digest"))),
@@ -54,6 +55,12 @@ def _dataset(each: dict[str, Any]) -> Fact:
     file = text(each.get("file")).rpartition("/")[2]  # the rest of the path says more about the machine than the data
     note = f"{file}, {figure(count)} rows" if count is not None else file
     return Fact(f"Data set {name}", _value(each.get("sha256")), note)
+
+
+def _remote(each: dict[str, Any]) -> Fact:
+    """A data set that was not in files where the run was started."""
+    revision = _value(each.get("sha256")) or _value(each.get("revision"))
+    return Fact(f"Data set {text(each.get('name'))}", revision, text(each.get("source")))
 
 
 def _aliases(value: Any) -> str:

@@ -176,16 +176,8 @@ def _work(body: ChatRequest, engine: Engine) -> Work:
             def on_text(text: str, index: int = index) -> None:
                 tell(Piece(index, text))
 
-            completion = engine.complete(
-                messages,
-                max_new_tokens=body.limit,
-                temperature=1.0 if body.temperature is None else body.temperature,
-                top_p=1.0 if body.top_p is None else body.top_p,
-                stop=body.stops,
-                seed=None if body.seed is None else body.seed + index,
-                on_text=on_text if body.stream else None,
-                cancelled=cancelled,
-            )
+            heard = on_text if body.stream else None
+            completion = engine.complete(messages, body.sampling(index), on_text=heard, cancelled=cancelled)
             if cancelled.is_set():
                 return
             tell(Finished(index, completion))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from workloads.errors import InputError, did_you_mean
-from workloads.serving.interface import Completion, Message
+from workloads.serving.interface import GREEDY, Completion, Message, Sampling
 from workloads.serving.text import Detokenizer, StopFilter
 from workloads.training.loading import LoadedModel, load
 
@@ -80,12 +80,8 @@ class LlamaFactoryEngine:
     def complete(
         self,
         messages: Sequence[Message],
+        sampling: Sampling = GREEDY,
         *,
-        max_new_tokens: int | None = None,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        stop: Sequence[str] = (),
-        seed: int | None = None,
         on_text: Callable[[str], None] | None = None,
         cancelled: threading.Event | None = None,
     ) -> Completion:
@@ -100,20 +96,20 @@ class LlamaFactoryEngine:
                 f"The conversation has {len(prompt)} tokens, and the model's context holds {self._context}.",
                 "shorten it, or begin a new one",
             )
-        answer = _Answer(self._decode, self._end_tokens, stop, on_text, cancelled)
+        answer = _Answer(self._decode, self._end_tokens, sampling.stop, on_text, cancelled)
         ids = torch.tensor([prompt], device=self._model.device)
         with torch.inference_mode():
             self._model.generate(
                 inputs=ids,
                 attention_mask=torch.ones_like(ids),
                 generation_config=GenerationConfig(
-                    max_new_tokens=min(max_new_tokens or room, room),
+                    max_new_tokens=min(sampling.max_new_tokens or room, room),
                     do_sample=False,  # _Sampler draws
                     num_beams=1,
                     eos_token_id=sorted(self._end_tokens),
                     pad_token_id=self._tokenizer.pad_token_id,
                 ),
-                logits_processor=[_Sampler(temperature, top_p, seed, ids.device)] if temperature > 0 else [],
+                logits_processor=[_Sampler(sampling, ids.device)] if sampling.temperature > 0 else [],
                 stopping_criteria=[answer.is_done],
                 streamer=answer,
             )
@@ -202,17 +198,17 @@ class _Sampler:
     that follows needs to know nothing of it.
     """
 
-    def __init__(self, temperature: float, top_p: float, seed: int | None, device: Any) -> None:
+    def __init__(self, sampling: Sampling, device: Any) -> None:
         import torch
         from transformers import TopPLogitsWarper
 
-        self._temperature = max(temperature, _LOWEST_TEMPERATURE)
-        self._top_p = TopPLogitsWarper(top_p) if top_p < 1 else None
+        self._temperature = max(sampling.temperature, _LOWEST_TEMPERATURE)
+        self._top_p = TopPLogitsWarper(sampling.top_p) if sampling.top_p < 1 else None
         self._generator = torch.Generator(device)
-        if seed is None:
+        if sampling.seed is None:
             self._generator.seed()
         else:
-            self._generator.manual_seed(seed)
+            self._generator.manual_seed(sampling.seed)
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
         """``scores`` of shape (1, vocabulary) with noise."""

@@ -27,18 +27,37 @@ class Completion:
     finish_reason: Literal["stop", "length", "cancelled"]
 
 
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How an answer is drawn, and when it ends.
+
+    Attributes:
+        max_new_tokens: the limit; None, or more than fits, means as many as the model's context holds.
+        temperature: 0 takes the likeliest token each time.
+        top_p: share of the probability mass that is drawn from.
+        stop: texts that end the answer and are left out of it.
+        seed: the same seed gives the same answer.
+    """
+
+    max_new_tokens: int | None = None
+    temperature: float = 0.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+GREEDY = Sampling()
+"""The likeliest token each time, up to the model's own end."""
+
+
 class Engine(Protocol):
     """Answers conversations. Safe to call from several threads at once."""
 
     def complete(
         self,
         messages: Sequence[Message],
+        sampling: Sampling = GREEDY,
         *,
-        max_new_tokens: int | None = None,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        stop: Sequence[str] = (),
-        seed: int | None = None,
         on_text: Callable[[str], None] | None = None,
         cancelled: threading.Event | None = None,
     ) -> Completion:
@@ -46,11 +65,6 @@ class Engine(Protocol):
 
         Args:
             messages: at most one system message, first; then user and assistant in turn.
-            max_new_tokens: the limit; None, or more than fits, means as many as the model's context holds.
-            temperature: 0 takes the likeliest token each time.
-            top_p: share of the probability mass that is drawn from.
-            stop: texts that end the answer and are left out of it.
-            seed: the same seed gives the same answer.
             on_text: hears the answer piece by piece; the pieces joined are the answer.
             cancelled: generation ends soon after it is set.
 

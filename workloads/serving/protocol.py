@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import HTTPException
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from workloads.serving.interface import Completion
+from workloads.serving.interface import Completion, Sampling
 
 MAX_CHOICES = 8
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -149,6 +149,16 @@ class ChatRequest(BaseModel):
     def stops(self) -> tuple[str, ...]:
         """The stop texts."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    def sampling(self, choice: int) -> Sampling:
+        """How one of the answers is drawn; each has a seed of its own."""
+        return Sampling(
+            max_new_tokens=self.limit,
+            temperature=1.0 if self.temperature is None else self.temperature,
+            top_p=1.0 if self.top_p is None else self.top_p,
+            stop=self.stops,
+            seed=None if self.seed is None else self.seed + choice,
+        )
 
     def conversation(self) -> list[dict[str, str]]:
         """The messages: a system message at most, first; then user and assistant in turn, a user's last.

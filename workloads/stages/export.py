@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from workloads.stages.context import RunContext
+from workloads.stages.portable import make_portable
 from workloads.stages.runner import main
 from workloads.storage import manifest
-from workloads.storage.atomic import read_json, write_json
 from workloads.training.arguments import inference_arguments
 
-_PORTABLE_TOKENIZER = "PreTrainedTokenizerFast"
 _ONLY_OF_TRAINING = ("training_args.bin", "README.md", "train_results.json", "all_results.json", "trainer_state.json")
 
 
@@ -25,7 +24,7 @@ def run(context: RunContext) -> dict[str, Any]:
     else:
         shutil.copytree(context.paths.trained, staging, ignore=shutil.ignore_patterns(*_ONLY_OF_TRAINING))
         (staging / manifest.MANIFEST_NAME).unlink()
-    make_tokenizer_portable(staging)
+    make_portable(staging)
     committed = manifest.commit(staging)
     shutil.rmtree(context.paths.export, ignore_errors=True)
     staging.replace(context.paths.export)
@@ -54,19 +53,6 @@ def _has_accelerator() -> bool:
     import torch
 
     return bool(torch.cuda.is_available())
-
-
-def make_tokenizer_portable(folder: Path) -> None:
-    """Names a tokenizer class that transformers 4 knows too.
-
-    transformers 5 writes ``TokenizersBackend``, which the transformers 4 of a vLLM image refuses to load; the
-    tokenizer itself, in tokenizer.json, is the same.
-    """
-    path = folder / "tokenizer_config.json"
-    config = read_json(path)
-    if isinstance(config, dict) and config.get("tokenizer_class") == "TokenizersBackend":
-        config["tokenizer_class"] = _PORTABLE_TOKENIZER
-        write_json(path, config)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""fetch: the base model from the hub, verified, on this machine."""
+"""fetch: the base model and the data sets that are elsewhere, verified, on this machine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from workloads.errors import InputError
 from workloads.hub.cache_room import hold
+from workloads.stages import remote_data
 from workloads.stages.context import RunContext
 from workloads.stages.runner import main
 from workloads.storage import manifest
@@ -14,6 +15,12 @@ from workloads.storage.manifest import Manifest
 
 
 def run(context: RunContext) -> dict[str, Any]:
+    """Brings both; ``folder`` in the outputs is where the base model lies, ``datasets`` what else was brought."""
+    brought = remote_data.bring(context)
+    return base_model(context) | ({"datasets": brought} if brought else {})
+
+
+def base_model(context: RunContext) -> dict[str, Any]:
     """Brings the base model; ``folder`` in the outputs is where it lies."""
     base = context.record.base
     if base.reference is None:
@@ -40,7 +47,7 @@ def run(context: RunContext) -> dict[str, Any]:
 
 
 def outputs(folder: str, revision: str, recorded: Manifest | None) -> dict[str, Any]:
-    """What the stage leaves: where the base model is, its digest, and what in it is code."""
+    """What the stage leaves of a base model: where the base model is, its digest, and what in it is code."""
     files = () if recorded is None else recorded.files
     return {
         "folder": folder,
@@ -52,9 +59,11 @@ def outputs(folder: str, revision: str, recorded: Manifest | None) -> dict[str, 
 
 
 def intact(context: RunContext) -> bool:
-    """Whether the folder is still there; the cache may have been cleared."""
+    """Whether the folders are still there; the cache may have been cleared."""
     folder = Path(context.outputs("fetch")["folder"])
     hold(folder)
+    if not remote_data.intact(context):
+        return False
     if context.record.base.reference is None:
         return folder.is_dir()
     return folder.is_dir() and not manifest.damage(folder, full=False)

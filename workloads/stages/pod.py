@@ -17,16 +17,18 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any, NoReturn
 
+from workloads.doctor import before_stage
 from workloads.errors import ExitCode, InputError, Preempted, TuneryError, did_you_mean
 from workloads.hub.tokens import TokenSource
 from workloads.render.steps import STEPS, Step
 from workloads.runtime import ENV_HF_ENDPOINT, OFFLINE
-from workloads.stages import fetch
+from workloads.stages import fetch, remote_data
 from workloads.stages.context import RunContext
 from workloads.stages.failures import explain
 from workloads.stages.patience import ONCE, Patience
 from workloads.stages.runner import Stage, leave, run_stage, stage_module, told
 from workloads.stages.stored_run import StoredRun
+from workloads.storage.lease import FencedError
 from workloads.training.signals import StopRequest
 from workloads.training.world import World
 
@@ -40,7 +42,10 @@ _ASKS_THE_HUB = ("fetch", "publish", "serve")
 
 @dataclass(frozen=True, slots=True)
 class BaseInStore:
-    """The fetch stage of an environment: the base model goes into the models store, unless it is there."""
+    """The fetch stage of an environment: the base model goes into the models store, unless it is there.
+
+    Data sets go into the run's folder and not beside the models, which all teams can read.
+    """
 
     stored: StoredRun
 
@@ -48,8 +53,11 @@ class BaseInStore:
         """``folder`` in the outputs is its place in the store."""
         revision = context.record.base.revision
         if not self.stored.has_base(revision):
-            self.stored.keep_base(Path(fetch.run(context)["folder"]), revision)
-        return fetch.outputs(f"{self.stored.models.url}/{revision}", revision, self.stored.base_manifest(revision))
+            self.stored.keep_base(Path(fetch.base_model(context)["folder"]), revision)
+        place = f"{self.stored.models.url}/{revision}"
+        brought = remote_data.place(context, remote_data.bring(context))
+        outputs = fetch.outputs(place, revision, self.stored.base_manifest(revision))
+        return outputs | ({"datasets": brought} if brought else {})
 
     def intact(self, context: RunContext) -> bool:
         """Whether the models store still has all of it."""
@@ -72,12 +80,14 @@ class InPod:
 
         Raises:
             Preempted: of a training what was committed is in the store, if the grace was long enough.
+            FencedError: another pod has taken over.
         """
         self.patience(lambda: self.stored.bring(self.step, context))
         attempts = self.patience if self.step.stage in _ASKS_THE_HUB else ONCE
         try:
             outputs = attempts(lambda: self.stage.run(context))
         except Preempted:
+            self.stored.check_if_possible()  # a stop because another pod has taken over is not one to come back from
             if self.leads and self.step.stage == "train":
                 self.stored.checkpoints(context).send_newest(context.paths.checkpoints)
             raise
@@ -96,11 +106,16 @@ class InPod:
 
 
 class News:
-    """Sends events and progress to the store every few seconds while a stage works, and once more at the end."""
+    """Sends events and progress to the store every few seconds while a stage works, and once more at the end.
 
-    def __init__(self, send: Callable[[], None], seconds: float = _NEWS_SECONDS) -> None:
+    So it also hears that another pod has taken over, and asks the stage to stop.
+    """
+
+    def __init__(self, send: Callable[[], None], stop: StopRequest, seconds: float = _NEWS_SECONDS) -> None:
         self._send = send
+        self._stop = stop
         self._seconds = seconds
+        self._fenced = False
         self._ended = Event()
         self._thread = Thread(target=self._run, name="news", daemon=True)
 
@@ -111,7 +126,8 @@ class News:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        self._try()
+        if not self._fenced:
+            self._try()
 
     def _run(self) -> None:
         while not self._ended.wait(self._seconds):
@@ -120,6 +136,11 @@ class News:
     def _try(self) -> None:
         try:
             self._send()
+        except FencedError as error:
+            self._fenced = True
+            self._ended.set()
+            self._stop.request()
+            told(error)
         except TuneryError as error:  # the next time may work, and no stage fails because nobody can watch it
             told(error)
 
@@ -138,8 +159,11 @@ def run_pod(
     context = patience(lambda: stored.open(stop))
     module = BaseInStore(stored) if stage == "fetch" else stage_module(stage)
     leads = World.from_environment(environ).node_rank == 0
+    if leads:
+        stored = patience(lambda: stored.hold(stage))
+        context = stored.bind(context)
     in_pod = InPod(stored, step, module, patience, leads)
-    with News(stored.send_news) if leads else nullcontext():
+    with News(stored.send_news, stop) if leads else nullcontext():
         if patience(lambda: in_pod.intact(context)):
             context.events.append("stage_skipped", stage=stage)
             return
@@ -169,6 +193,7 @@ def command(arguments: Sequence[str], environ: Mapping[str, str], stop: StopRequ
         for name in _FOLDERS:
             if folder := environ.get(name):
                 Path(folder).mkdir(parents=True, exist_ok=True)
+        before_stage(environ)
         run_pod(stage, run_id, environ, stop)
     except TuneryError as error:
         return told(error)

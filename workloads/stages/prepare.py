@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workloads.errors import InputError
+from workloads.stages import remote_data
 from workloads.stages.context import RunContext
 from workloads.stages.runner import main
 from workloads.storage import manifest
@@ -43,7 +44,12 @@ def _copy(context: RunContext) -> None:
             )
         files.setdefault(dataset.name, []).append(source)
     entries: dict[str, dict[str, Any]] = {}
-    for number, (name, sources) in enumerate(files.items()):
+    for name in (each.name for each in context.record.remote_datasets):
+        folder = context.paths.data / f"{len(entries):02d}"
+        folder.mkdir()
+        entry = remote_data.write_rows(context, name, registered[name], folder)
+        entries[name] = {**entry, "file_name": f"{folder.name}/{entry['file_name']}"}
+    for number, (name, sources) in enumerate(files.items(), start=len(entries)):
         folder = context.paths.data / f"{number:02d}"
         folder.mkdir()
         for source in sources:

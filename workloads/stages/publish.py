@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from workloads.errors import InputError, TuneryError
@@ -49,7 +50,10 @@ def lineage(context: RunContext) -> dict[str, Any]:
             "digest": context.outputs("fetch").get("digest"),
             "code": context.outputs("fetch").get("code") or {},
         },
-        "datasets": [{"name": each.name, "sha256": each.sha256} for each in record.datasets],
+        "datasets": [
+            *({"name": each.name, "sha256": each.sha256} for each in record.datasets),
+            *(_remote(name, each) for name, each in context.outputs("fetch").get("datasets", {}).items()),
+        ],
         "prepared_data_digest": context.outputs("prepare")["digest"],
         "trained_digest": context.outputs("train")["digest"],
         "steps": context.outputs("train")["steps"],
@@ -60,6 +64,16 @@ def lineage(context: RunContext) -> dict[str, Any]:
             "before": context.outputs("evaluate")["before"],
             "after": context.outputs("evaluate")["after"],
         },
+    }
+
+
+def _remote(name: str, brought: Mapping[str, Any]) -> dict[str, Any]:
+    """A data set that was not in files here; ``sha256`` is of the list of its files."""
+    return {
+        "name": name,
+        "source": brought["source"],
+        "revision": brought["revision"],
+        "sha256": brought["digest"],
     }
 
 

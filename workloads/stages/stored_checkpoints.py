@@ -12,6 +12,7 @@ from workloads.events import EventLog
 from workloads.runtime import RunPaths
 from workloads.stages.patience import Patience
 from workloads.storage import manifest
+from workloads.storage.lease import FencedError, Lease
 from workloads.storage.manifest import MANIFEST_NAME
 from workloads.storage.objects import DamagedError, Store
 from workloads.storage.transfer import pull, push
@@ -27,6 +28,7 @@ class StoredCheckpoints:
 
     Attributes:
         retention: which of them stay.
+        lease: the right to write here; it is checked before each change.
     """
 
     store: Store
@@ -34,22 +36,44 @@ class StoredCheckpoints:
     events: EventLog
     retention: Retention
     patience: Patience = field(default_factory=lambda: Patience(limit=_WAIT_SECONDS))
+    lease: Lease | None = None
 
     def __call__(self, folder: Path, step: int) -> None:
         """Uploads a committed checkpoint and removes those that it makes superfluous.
 
         A store that stays away costs no training: the checkpoint is still on this disk, and the next one is uploaded.
+
+        Raises:
+            FencedError: another pod has taken over the training.
         """
         started = time.monotonic()
         try:
-            self.patience(lambda: push(folder, self.store, f"{self.prefix}/{folder.name}"))
+            self.patience(lambda: self._push(folder))
             self._retain()
-        except Preempted:
+        except (Preempted, FencedError):
             raise
         except TuneryError as error:
             self.events.append("checkpoint_not_stored", step=step, reason=str(error.problems[0].message))
             return
         self.events.append("checkpoint_stored", step=step, seconds=round(time.monotonic() - started, 3))
+
+    def _push(self, folder: Path) -> None:
+        """Creates the checkpoint's objects, and replaces none that the newest pod could have written.
+
+        What an earlier pod left of the same step, or a part of it, is removed first.
+        """
+        key = f"{self.prefix}/{folder.name}"
+        self._check()
+        try:
+            push(folder, self.store, key, replace=False)
+        except DamagedError:
+            self._check()
+            self.store.delete(key)
+            push(folder, self.store, key, replace=False)
+
+    def _check(self) -> None:
+        if self.lease is not None:
+            self.lease.check()
 
     def send_newest(self, output_dir: Path) -> None:
         """Uploads the newest committed checkpoint of this disk, unless the store has it."""
@@ -80,11 +104,13 @@ class StoredCheckpoints:
             except DamagedError as error:
                 reasons = [f"{problem.file}: {problem.message}" for problem in error.problems]
                 self.events.append("checkpoint_damaged", checkpoint=name, reasons=reasons)
+                self._check()
                 self.store.delete(f"{self.prefix}/{name}/{MANIFEST_NAME}")
                 continue
             return step
         return here if here >= 0 else None
 
     def _retain(self) -> None:
+        self._check()
         for step in self.retention.superfluous(self.steps()):
             self.store.delete(f"{self.prefix}/checkpoint-{step}")

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from workloads.errors import InputError, Problem
+from workloads.errors import InputError, Problem, UnavailableError
 from workloads.render.steps import Step, base_needed
 from workloads.runtime import ENV_BUNDLE, ENV_MODELS_STORE, ENV_SCRATCH, ENV_STORE, POD_SCRATCH, RunPaths, cache_dir
 from workloads.stages.context import RunContext
 from workloads.stages.runner import planned
 from workloads.stages.stored_checkpoints import StoredCheckpoints
 from workloads.storage.atomic import write_bytes
+from workloads.storage.lease import Lease
 from workloads.storage.manifest import Manifest
 from workloads.storage.objects import DamagedError, Store, open_store
 from workloads.storage.transfer import is_whole, pull, push, stored_manifest
@@ -36,6 +39,7 @@ class StoredRun:
         bundle: the run whose inputs it has: itself, or the one that a schedule starts again and again.
         paths: the run directory on this pod's disk.
         cache: where base models lie on this pod's disk, under ``models``.
+        lease: the right to write to the run; a pod that only reads has none.
     """
 
     id: str
@@ -44,6 +48,7 @@ class StoredRun:
     bundle: str
     paths: RunPaths
     cache: Path
+    lease: Lease | None = None
 
     @classmethod
     def of(cls, run_id: str, environ: Mapping[str, str]) -> StoredRun:
@@ -79,18 +84,39 @@ class StoredRun:
             self._bring_file(name, self.store.read(each.key))
         context = RunContext.open(self.paths.root, stop)
         folder = self.cache / "models" / context.record.base.revision
-        return replace(
-            context,
-            base_folder=folder,
-            on_checkpoint=self.checkpoints(context),
-            last_words=lambda _: self.send_news(),
-        )
+        return self.bind(replace(context, base_folder=folder))
+
+    def bind(self, context: RunContext) -> RunContext:
+        """The context of a stage whose checkpoints and last words go into the store."""
+        return replace(context, on_checkpoint=self.checkpoints(context), last_words=lambda _: self.send_news())
+
+    def hold(self, part: str) -> StoredRun:
+        """Takes the right to write what ``part`` of the run leaves; a pod that had it must stop.
+
+        Every method that writes raises FencedError once another pod has done the same.
+        """
+        lease = Lease.take(self.store, f"{self.id}/leases/{part}", f"pod {socket.gethostname()}")
+        return replace(self, lease=lease)
+
+    def check(self) -> None:
+        """Asks whether this pod may still write.
+
+        Raises:
+            FencedError: another one has taken over.
+        """
+        if self.lease is not None:
+            self.lease.check()
+
+    def check_if_possible(self) -> None:
+        """As :meth:`check`, but a store that does not answer says nothing: a stop must stay one that costs nothing."""
+        with suppress(UnavailableError):
+            self.check()
 
     def checkpoints(self, context: RunContext) -> StoredCheckpoints:
         """The run's checkpoints in the store."""
         prefix = f"{self.id}/{self.paths.checkpoints.name}"
         retention = Retention(kept_checkpoints(context.config), context.spec.recovery.keep_every)
-        return StoredCheckpoints(self.store, prefix, context.events, retention)
+        return StoredCheckpoints(self.store, prefix, context.events, retention, lease=self.lease)
 
     def has(self, step: Step) -> bool:
         """Whether the store has a stage's marker and everything that it gives."""
@@ -127,6 +153,7 @@ class StoredRun:
 
     def send(self, step: Step, context: RunContext) -> None:
         """Leaves what a stage gives in the store; :meth:`send_marker` makes it count."""
+        self.check()
         started = time.monotonic()
         size = sum(push(self.paths.root / name, self.store, f"{self.id}/{name}").size for name in step.gives)
         self.send_files(step)
@@ -135,6 +162,7 @@ class StoredRun:
 
     def send_marker(self, step: Step, context: RunContext) -> None:
         """Leaves a finished stage's marker in the store: from then on the stage is done."""
+        self.check()
         marker = self._marker(step.stage)
         self.store.write(f"{self.id}/{marker}", (self.paths.root / marker).read_bytes())
         if all(context.paths.marker(stage).is_file() for stage in planned(context)):
@@ -142,6 +170,7 @@ class StoredRun:
 
     def send_files(self, step: Step) -> None:
         """Leaves the single files that a stage wrote in the store; there may be none when it failed."""
+        self.check()
         for name in step.writes:
             path = self.paths.root / name
             if path.is_file():
@@ -149,6 +178,7 @@ class StoredRun:
 
     def send_news(self) -> None:
         """Leaves the events and the progress in the store, for whoever watches the run."""
+        self.check()
         for path in (self.paths.events, self.paths.progress):
             if path.is_file():
                 self.store.write(f"{self.id}/{path.name}", path.read_bytes())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from workloads.errors import InputError
 from workloads.run_spec import Sweep
+from workloads.runtime import RunPaths
 from workloads.stages.context import RunContext
 from workloads.stages.stored_run import StoredRun
 from workloads.sweep.results import RESULT, TrialResult, best, contestants
@@ -69,7 +71,7 @@ class StoredSweep:
         return self.contestants(rung + 1)
 
     def _rung_key(self, rung: int) -> str:
-        return f"{self.stored.id}/rungs/{rung}.json"
+        return f"{self.stored.id}/{RunPaths(Path()).rung(rung).as_posix()}"
 
 
 def _json(content: bytes | None) -> Any:

@@ -15,8 +15,12 @@ from workloads.training.world import World, shared
 _RANK = "workloads.stages.rank"
 
 
-def run(context: RunContext) -> dict[str, Any]:
-    """Trains to the last step; the weights, of a sweep those of its best trial, lie in ``trained/``."""
+def run(context: RunContext, entry: str = _RANK) -> dict[str, Any]:
+    """Trains to the last step; the weights, of a sweep those of its best trial, lie in ``trained/``.
+
+    Args:
+        entry: the module that each of several processes runs.
+    """
     world, resources = World.from_environment(os.environ), context.spec.resources
     if context.spec.sweep is not None:
         from workloads.stages import sweep
@@ -30,7 +34,7 @@ def run(context: RunContext) -> dict[str, Any]:
             *place,
             context.stop,
             world,
-            entry=_RANK,
+            entry=entry,
             on_checkpoint=context.on_checkpoint,
             recovery=context.spec.recovery,
         )

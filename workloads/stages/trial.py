@@ -25,6 +25,7 @@ from workloads.stages.stored_checkpoints import StoredCheckpoints
 from workloads.stages.stored_run import StoredRun
 from workloads.stages.stored_sweep import StoredSweep
 from workloads.stages.sweep import own_fault
+from workloads.storage.lease import FencedError
 from workloads.storage.transfer import push
 from workloads.sweep.results import TrialResult, spent
 from workloads.sweep.rungs import Rung
@@ -55,14 +56,18 @@ class Work:
         """Trains and measures, and leaves what came of it in the store, the result last."""
         events = EventLog(self.trial.paths.events)
         keep = Retention(kept_checkpoints(self.trial.config))
-        checkpoints = StoredCheckpoints(self.stored.store, f"{self.prefix}/checkpoints", events, keep)
+        store, lease = self.stored.store, self.stored.lease
+        checkpoints = StoredCheckpoints(store, f"{self.prefix}/checkpoints", events, keep, lease=lease)
         self.patience(lambda: self.stored.bring(STEPS["train"], self.context))
         self.patience(lambda: checkpoints.bring_newest(self.trial.paths))
         started = time.monotonic()
         try:
             measured = train_and_measure(self.trial, self.context.spec, self.context.stop, self.rung.steps, checkpoints)
             self.result.measured[self.rung.number] = measured
+        except FencedError:
+            raise
         except Preempted:
+            self.stored.check_if_possible()
             checkpoints.send_newest(self.trial.paths.checkpoints)
             raise
         except Exception as error:
@@ -78,6 +83,7 @@ class Work:
         self._send_file(self.trial.paths.events.name)
 
     def _send(self) -> None:
+        self.stored.check()
         trained = self.trial.weights
         if self.rung.steps is None and self.rung.number in self.result.measured:
             push(trained, self.stored.store, f"{self.prefix}/{trained.name}")
@@ -88,6 +94,7 @@ class Work:
 
     def _send_file(self, name: str) -> None:
         path = self.trial.paths.root / name
+        self.stored.check()
         if path.is_file():
             self.stored.store.write(f"{self.prefix}/{name}", path.read_bytes())
 
@@ -121,8 +128,9 @@ def run_trial(
     events = stored.store.read(f"{StoredSweep.trial_key(run_id, number)}/{trial.paths.events.name}")
     if events is not None and not trial.paths.events.exists():
         trial.paths.events.write_bytes(events)
+    stored = patience(lambda: stored.hold(f"trials/{number:03d}"))
     work = Work(stored, context, found.sweep, trial, result, current, patience)
-    with News(work.send_news):
+    with News(work.send_news, stop):
         work.run()
 
 

@@ -93,7 +93,7 @@ def pull(
     folder.mkdir(parents=True, exist_ok=True)
     if missing:
         (folder / MANIFEST_NAME).unlink(missing_ok=True)
-    _each(lambda entry: _bring(store, prefix, folder, entry), missing, workers)
+    _each(lambda entry: bring(store, f"{prefix}/{entry.path}", folder, entry), missing, workers)
     for each in {folder, *((folder / entry.path).parent for entry in missing)}:
         fsync_directory(each)
     write_json(folder / MANIFEST_NAME, chosen.as_dict())
@@ -151,8 +151,12 @@ def _partial(folder: Path, entry: FileEntry) -> Path:
     return target.with_name(f".{target.name}.{entry.sha256[:8]}.partial")
 
 
-def _bring(store: Store, prefix: str, folder: Path, entry: FileEntry) -> None:
-    key = f"{prefix}/{entry.path}"
+def bring(store: Store, key: str, folder: Path, entry: FileEntry) -> None:
+    """Brings one object as a file of ``folder``, and goes on where an earlier call was cut off.
+
+    Raises:
+        DamagedError: the object is absent or its bytes are not those of the entry.
+    """
     partial = _partial(folder, entry)
     partial.parent.mkdir(parents=True, exist_ok=True)
     resumed = partial.is_file() and partial.stat().st_size > 0

@@ -145,6 +145,7 @@ def summary(sweep: Sweep, results: Sequence[TrialResult], rounds: Sequence[Rung]
             "parameters": dict(each.parameters),
             "metric": None if each.last is None else each.last.metrics.get(sweep.metric),
             "metrics": {} if each.last is None else dict(each.last.metrics),
+            "rung": max(each.measured, default=None),
             "steps": None if each.last is None else each.last.step,
             "seconds": round(each.seconds, 3),
             **({"problems": each.problems} if each.problems else {}),
@@ -157,6 +158,15 @@ def summary(sweep: Sweep, results: Sequence[TrialResult], rounds: Sequence[Rung]
         "more_is_better": METRICS[sweep.metric],
         "over": over,
         "best": best(sweep, results),
+        "rungs": [
+            {
+                "rung": each.number,
+                "steps": each.steps,
+                "trials": each.trials,
+                "measured": sum(each.number in result.measured for result in results),
+            }
+            for each in rounds
+        ],
         "trials": rows,
     }
 

@@ -5,7 +5,7 @@ Facts about transformers 5.5 (``trainer.py``: ``_inner_training_loop`` and ``_ru
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,8 +14,8 @@ from transformers.trainer_callback import CallbackHandler
 
 
 @contextmanager
-def interruptible(last: TrainerCallback) -> Iterator[None]:
-    """Inside it no trainer takes a step after the last one, and ``last`` hears of everything after the others.
+def interruptible(last: Sequence[TrainerCallback]) -> Iterator[None]:
+    """Inside it no trainer takes a step after the last one, and ``last`` hear of everything after the others.
 
     * A Trainer that resumes at ``max_steps`` in the middle of an epoch looks whether it is done only after a step: its
       weights would be those of a longer training.
@@ -32,9 +32,8 @@ def interruptible(last: TrainerCallback) -> Iterator[None]:
 
     def add_before_the_last(handler: CallbackHandler, callback: Any) -> None:
         add_callback(handler, callback)
-        if last in handler.callbacks:
-            handler.callbacks.remove(last)
-            handler.callbacks.append(last)
+        present = [each for each in last if each in handler.callbacks]
+        handler.callbacks = [each for each in handler.callbacks if each not in present] + present
 
     Trainer._run_epoch, CallbackHandler.add_callback = run_unless_done, add_before_the_last
     try:

@@ -11,7 +11,8 @@ import shutil
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -30,6 +31,8 @@ from workloads.training.rescue import left_out, roll_back, stalled
 from workloads.training.saving import Held, OnCheckpoint, Saver
 from workloads.training.signals import StopRequest
 from workloads.training.world import refuse_other_world
+from workloads.training_config.levels import Level
+from workloads.training_config.preset import Choice, Mode
 
 _SEE_LOG = "look at logs/worker.log in the run directory, or on an environment at `tunery logs`"
 _LAST_WORDS_SECONDS = 10.0
@@ -74,10 +77,13 @@ def train(
         TuneryError: the trainer returned before the last step, or without weights.
     """
     from workloads.training.divergence import Diverged
+    from workloads.training.speed import mode_of
 
     recovery = Recovery() if recovery is None else recovery
-    training = _Training(config, paths, base_model, events, stop, until, on_checkpoint, ranks or Alone(), recovery)
+    place = (config, paths, base_model, events, stop, until, on_checkpoint)
+    training = _Training(*place, ranks or Alone(), recovery, mode_of(paths))
     while True:
+        found: Diverged | None = None
         try:
             return training.attempt(held, last_words)
         except Diverged as error:
@@ -85,15 +91,17 @@ def train(
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            devices = training.ranks.size
             what = f"Memory was too small for the training: {str(error).strip().splitlines()[0][:200]}."
-            raise too_small(config, base_model, devices, what) from error
+            if training.ranks.size > 1 or training.choice.level == Level.PLAIN:
+                raise too_small(config, base_model, training.ranks.size, what) from error
+            events.append("preset_given_up", reason=what)
+            training = replace(training, preset="none")
         forget_training()
-        if training.ranks.first:
+        if found is not None and training.ranks.first:
             roll_back(config, paths, events, recovery.rollbacks, found)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Training:
     config: dict[str, Any]
     paths: RunPaths
@@ -104,6 +112,18 @@ class _Training:
     on_checkpoint: OnCheckpoint | None
     ranks: Ranks
     recovery: Recovery
+    preset: Mode
+
+    @cached_property
+    def choice(self) -> Choice:
+        """How a step is computed, the same in all ranks."""
+        from workloads.training.speed import choose_here
+
+        if not self.ranks.first:
+            return self.ranks.same(Choice(Level.PLAIN))
+        chosen = choose_here(self.config, self.paths, self.base_model, self.preset, self.ranks.size)
+        self.events.append("preset", **chosen.as_dict())
+        return self.ranks.same(chosen)
 
     def attempt(self, held: Held, last_words: LastWords | None) -> dict[str, Any]:
         """Trains from the newest checkpoint that verifies, as far as it goes."""
@@ -112,6 +132,7 @@ class _Training:
         from workloads.training.callbacks import PauseCallback, Paused, WorkerCallback
         from workloads.training.divergence import LossWatch
         from workloads.training.snapshot import Snapshots
+        from workloads.training.speed import Measured, at_level
         from workloads.training.stall import StallWatch
         from workloads.training.trainer_changes import interruptible
 
@@ -127,12 +148,16 @@ class _Training:
         watch = StallWatch(
             self.recovery.stall_factor, self.recovery.stall_seconds, lambda *what: self._leave(last_words, *what)
         )
-        callbacks = [callback, losses, watch, *([] if self.until is None else [PauseCallback(self.until)])]
+        choice = self.choice
+        arguments = training_arguments(config, paths, self.base_model, resume_from) | dict(choice.changes)
+        speed = [] if choice.level == Level.PLAIN else [Measured(choice, events)]
+        callbacks = [callback, losses, watch, *speed, *([] if self.until is None else [PauseCallback(self.until)])]
         paused = False
         stop.deferred = True
         try:
-            with interruptible(last=callback), nullcontext() if snapshots is None else snapshots.taking():
-                run_exp(training_arguments(config, paths, self.base_model, resume_from), callbacks=callbacks)
+            saving = nullcontext() if snapshots is None else snapshots.taking()
+            with interruptible(last=callbacks), saving, at_level(choice, events):
+                run_exp(arguments, callbacks=callbacks)
             saver.settle()
         except Paused:
             saver.settle()

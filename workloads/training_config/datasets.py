@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from workloads.errors import InputError, Problem, did_you_mean
@@ -17,23 +17,29 @@ from workloads.training_config.settings import Settings, UncertainError
 
 INFO_FILE = "dataset_info.json"
 
-_REMOTE_KEYS = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
-_ENTRY_KEYS = frozenset(
-    {*_REMOTE_KEYS, "file_name", "formatting", "ranking", "subset", "split", "folder", "num_samples", "columns", "tags"}
-)
+HUB_KEY, OBJECT_KEY = "hf_hub_url", "cloud_file_name"
+"""Keys of an entry of dataset_info.json whose data set a run can bring: from its hub, and from Cloud Storage."""
+_OTHER_REMOTE_KEYS = ("ms_hub_url", "om_hub_url", "script_url")
+_REMOTE_KEYS = (HUB_KEY, OBJECT_KEY, *_OTHER_REMOTE_KEYS)
+PLACE_KEYS = frozenset({*_REMOTE_KEYS, "file_name", "subset", "split", "folder"})
+"""Keys that say where a data set is, and not what its rows are."""
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+_OBJECT = re.compile(r"gs://[a-z0-9][a-z0-9._-]+/\S*[^/\s]")
+_ENTRY_KEYS = frozenset({*PLACE_KEYS, "formatting", "ranking", "num_samples", "columns", "tags"})
 _PAIR_STAGES = ("rm", "dpo")
 
 
 @dataclass(frozen=True)
 class DatasetFile:
-    """One data set of a config, held in files on this machine.
+    """One data set of a config.
 
     Attributes:
         name: its name in dataset_info.json.
-        files: its data files, in order of their names.
+        files: its data files, in order of their names; none when it is elsewhere.
         entry: what dataset_info.json says about it.
         split: whether it is trained on or evaluated on; a set named for both counts as ``train``.
         info_path: the dataset_info.json.
+        source: where it is when a run brings it: its name in the hub, or an object's ``gs://`` address.
     """
 
     name: str
@@ -41,6 +47,12 @@ class DatasetFile:
     entry: Mapping[str, Any]
     split: Literal["train", "eval"]
     info_path: Path
+    source: str | None = None
+
+    @property
+    def in_hub(self) -> bool:
+        """Whether a run brings it from its hub."""
+        return HUB_KEY in self.entry
 
 
 def find_datasets(config: LoadedConfig, base_dir: Path) -> list[DatasetFile]:
@@ -50,13 +62,14 @@ def find_datasets(config: LoadedConfig, base_dir: Path) -> list[DatasetFile]:
         base_dir: where ``dataset_dir`` is looked for when it is not under the working directory.
 
     Raises:
-        InputError: one is not registered or is not in files here.
+        InputError: one is not registered, or is neither in files here nor where a run can bring it from.
     """
     found, problems = _locate(Settings(config, (), base_dir), in_run=True)
-    if not found and not problems:
-        problems = [config.problem("dataset", "No data set is named.", "set dataset", "missing-key")]
-    if problems:
-        raise InputError(problems)
+    errors = [problem for problem in problems if not problem.is_warning]
+    if not found and not errors:
+        errors = [config.problem("dataset", "No data set is named.", "set dataset", "missing-key")]
+    if errors:
+        raise InputError(errors)
     return found
 
 
@@ -72,8 +85,7 @@ def check_datasets(settings: Settings, *, in_run: bool) -> list[Problem]:
         return []
     for dataset in found:
         problems += _check_stage(dataset, stage)
-        shape = Shape.of(dataset.entry, stage, answered=not (generates and dataset.split == "eval"))
-        problems += _check_rows(dataset, shape)
+        problems += check_rows(dataset, stage, generates=generates)
     return problems
 
 
@@ -115,7 +127,12 @@ def _locate(settings: Settings, *, in_run: bool) -> tuple[list[DatasetFile], lis
             continue
         wrong = _check_entry(info_path, name, registered[name], in_run=in_run)
         problems += wrong
-        if not any(problem.code == "dataset-entry" for problem in wrong) and "file_name" in registered[name]:
+        if any(problem.code == "dataset-entry" for problem in wrong):
+            continue
+        if source := _source(registered[name]):
+            if in_run:
+                found.append(DatasetFile(name, (), registered[name], split, info_path, source))
+        elif "file_name" in registered[name]:
             files, missing = _files(info_path, name, registered[name])
             problems += missing
             if not missing:
@@ -148,8 +165,7 @@ def _check_entry(info_path: Path, name: str, entry: Any, *, in_run: bool) -> lis
     ]
     remote = [key for key in _REMOTE_KEYS if key in entry]
     if remote and in_run:
-        fix = "download it, and name the file with file_name"
-        found.append(problem("A run reads its data from files, and this data set is elsewhere.", fix))
+        found += [problem(message, fix) for message, fix in _unreachable(entry)]
     elif not remote and not isinstance(entry.get("file_name"), str):
         found.append(problem("The entry names no file.", "add file_name"))
     if entry.get("formatting", "alpaca") not in FORMATS:
@@ -165,6 +181,29 @@ def _check_entry(info_path: Path, name: str, entry: Any, *, in_run: bool) -> lis
             fix = f"write one of {', '.join(names)}"
             found.append(problem(f"{part} has no {wrong!r}.", fix, suggestion=did_you_mean(wrong, names)))
     return found
+
+
+def _source(entry: Mapping[str, Any]) -> str | None:
+    """Where a data set is that is not in files here, in the order in which LLaMA-Factory takes its keys."""
+    if HUB_KEY in entry:
+        return str(entry[HUB_KEY])
+    return str(entry[OBJECT_KEY]) if OBJECT_KEY in entry and not entry.keys() & _OTHER_REMOTE_KEYS else None
+
+
+def _unreachable(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Why a run cannot bring a data set that is elsewhere, and what to do."""
+    source = _source(entry)
+    if source is None:
+        yield (
+            "A run brings data sets by hf_hub_url or cloud_file_name, not from where this one is.",
+            ("put it into the hub and name it with hf_hub_url, or download it and name the file with file_name"),
+        )
+    elif HUB_KEY in entry and not _HUB_NAME.fullmatch(source):
+        yield f"{HUB_KEY} is {source!r}, which is no name of a data set.", "write organisation/name"
+    elif HUB_KEY not in entry and not _OBJECT.fullmatch(source):
+        yield f"{OBJECT_KEY} is {source!r}, which is no object that a run can bring.", "write gs://BUCKET/PATH"
+    elif HUB_KEY not in entry and PurePosixPath(source).suffix[1:] not in KINDS:
+        yield f"{source} is of no known type.", f"use one of {', '.join(sorted(KINDS))}"
 
 
 def _files(info_path: Path, name: str, entry: Mapping[str, Any]) -> tuple[tuple[Path, ...], list[Problem]]:
@@ -200,7 +239,14 @@ def _check_stage(dataset: DatasetFile, stage: str) -> list[Problem]:
     return []
 
 
-def _check_rows(dataset: DatasetFile, shape: Shape) -> list[Problem]:
+def check_rows(dataset: DatasetFile, stage: str, *, generates: bool = False) -> list[Problem]:
+    """What is wrong with the rows of a data set's files.
+
+    Args:
+        stage: LLaMA-Factory's training stage.
+        generates: whether the answers to what is evaluated are generated, and so need not be in the data.
+    """
+    shape = Shape.of(dataset.entry, stage, answered=not (generates and dataset.split == "eval"))
     readable = [path for path in dataset.files if path.suffix[1:] in READABLE]
     try:
         read = [(path, read_rows(path)) for path in readable]

@@ -134,7 +134,7 @@ def test_a_team_s_group_is_bound_in_its_own_namespace_only(environment: Read) ->
 
 
 def test_a_role_s_secrets_are_those_that_names_gives_it_and_carry_no_value(environment: Read) -> None:
-    chosen = environment("dev")
+    chosen = environment("dev").model_copy(update={"optional_secrets": n.OPTIONAL_SECRETS})
     for item in of_kind(chosen, "SecretProviderClass"):
         role = item["metadata"]["name"].removesuffix("-secrets")
         secrets = json.loads(item["spec"]["parameters"]["secrets"])
@@ -143,6 +143,34 @@ def test_a_role_s_secrets_are_those_that_names_gives_it_and_carry_no_value(envir
         }
         assert all(set(secret) == {"resourceName", "path"} for secret in secrets)
         assert all(secret["resourceName"].startswith("projects/example-llm-dev/secrets/") for secret in secrets)
+
+
+def test_no_pod_mounts_a_secret_that_has_no_value(environment: Read) -> None:
+    def mounted(**settings: object) -> dict[str, list[str]]:
+        chosen = environment("dev").model_copy(update=settings)
+        agreed = contract(chosen)
+        found = {
+            item["metadata"]["name"]: [each["path"] for each in json.loads(item["spec"]["parameters"]["secrets"])]
+            for item in of_kind(chosen, "SecretProviderClass")
+        }
+        of_contract = {
+            name: [
+                secret for secret, each in agreed["secrets"].items() if role in each["roles"] and not each["optional"]
+            ]
+            for role, name in agreed["secret_classes"].items()
+        }
+        assert found == of_contract
+        return found
+
+    needed = {
+        "stager-secrets": ["artifactory-token"],
+        "publisher-secrets": ["artifactory-token"],
+        "server-secrets": ["artifactory-token", "api-keys"],
+    }
+    assert mounted() == needed
+    assert mounted(optional_secrets=("wandb-key",)) == needed | {"trainer-secrets": ["wandb-key"]}
+    signed = environment("dev").artifactory.model_copy(update={"signing_keys": "a key"})
+    assert mounted(artifactory=signed)["publisher-secrets"] == ["artifactory-token", "signing-key"]
 
 
 def test_a_team_cannot_hold_more_gpus_than_it_may_ever_borrow(environment: Read) -> None:

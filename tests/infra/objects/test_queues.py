@@ -30,6 +30,12 @@ def gpus(item: dict[str, Any], key: str = "nominalQuota") -> dict[str, int]:
     }
 
 
+def of_team(environment: Environment, team: str) -> list[dict[str, Any]]:
+    """A team's ClusterQueues, in the order of the pools."""
+    found = of_kind(environment, "ClusterQueue")
+    return [found[n.Names(environment).cluster_queue(team, pool)] for pool in environment.pools]
+
+
 @given(gpus=st.integers(0, 200), nodes=st.dictionaries(st.sampled_from("abcd"), st.integers(0, 8), min_size=1))
 def test_all_gpus_are_dealt_in_whole_nodes_but_for_a_rest(gpus: int, nodes: dict[str, int]) -> None:
     dealt = quotas.deal(gpus, nodes)
@@ -46,10 +52,11 @@ def test_all_gpus_are_dealt_in_whole_nodes_but_for_a_rest(gpus: int, nodes: dict
 def test_a_team_owns_what_its_settings_say(environment: Read, name: str) -> None:
     chosen = environment(name)
     for team, settings in chosen.teams.items():
-        queue = of_kind(chosen, "ClusterQueue")[n.Names(chosen).cluster_queue(team)]
-        assert sum(gpus(queue).values()) == settings.gpus
-        limits = gpus(queue, "borrowingLimit")
-        assert sum(limits.values()) == (settings.borrow or 0)
+        owned = of_team(chosen, team)
+        assert [list(gpus(queue)) for queue in owned] == [[pool] for pool in chosen.pools]
+        assert sum(sum(gpus(queue).values()) for queue in owned) == settings.gpus
+        limits = [limit for queue in owned for limit in gpus(queue, "borrowingLimit").values()]
+        assert sum(limits) == (settings.borrow or 0)
         assert bool(limits) is (settings.borrow is not None)
 
 
@@ -60,12 +67,12 @@ def test_teams_and_cohort_together_own_all_there_can_be(environment: Read, name:
     owners = [cohort, *of_kind(chosen, "ClusterQueue").values()]
     for pool, settings in chosen.pools.items():
         most = settings.max * len(settings.capacity) * MACHINES[settings.machine].gpus
-        assert sum(gpus(owner)[pool] for owner in owners) == most
+        assert sum(gpus(owner).get(pool, 0) for owner in owners) == most
     assert {queue["spec"]["cohortName"] for queue in owners[1:]} == {cohort["metadata"]["name"]}
 
 
 def test_a_training_of_a_whole_node_fits_into_what_a_team_owns(environment: Read) -> None:
-    queue = of_kind(environment("dev"), "ClusterQueue")["team-research"]
+    queue = of_kind(environment("dev"), "ClusterQueue")["team-research-l4x2"]
     assert gpus(queue)["l4x2"] == 2
 
 
@@ -82,17 +89,25 @@ def test_only_lent_gpus_are_taken_back_and_priorities_stop_nobody(environment: R
         assert queue["spec"]["preemption"] == {"reclaimWithinCohort": "Any", "withinClusterQueue": "Never"}
 
 
-def test_a_team_uses_only_its_own_queue_by_the_contract_s_name(environment: Read) -> None:
+def test_runs_start_by_priority_and_age(environment: Read) -> None:
+    for queue in of_kind(environment("prod"), "ClusterQueue").values():
+        assert queue["spec"]["queueingStrategy"] == "StrictFIFO"
+
+
+def test_a_team_uses_only_its_own_queues_by_the_contract_s_names(environment: Read) -> None:
     chosen = environment("prod")
     names = n.Names(chosen)
     local = [item for item in queues.objects(chosen) if item["kind"] == "LocalQueue"]
-    assert {(item["metadata"]["namespace"], item["spec"]["clusterQueue"]) for item in local} == {
-        (names.team_namespace(team), names.cluster_queue(team)) for team in chosen.teams
+    assert {
+        (item["metadata"]["namespace"], item["metadata"]["name"], item["spec"]["clusterQueue"]) for item in local
+    } == {
+        (names.team_namespace(team), names.local_queue(pool), names.cluster_queue(team, pool))
+        for team in chosen.teams
+        for pool in chosen.pools
     }
-    assert {item["metadata"]["name"] for item in local} == {names.local_queue}
     for team in chosen.teams:
-        queue = of_kind(chosen, "ClusterQueue")[names.cluster_queue(team)]
-        assert queue["spec"]["namespaceSelector"] == {"matchLabels": {n.TEAM_LABEL: team}}
+        for queue in of_team(chosen, team):
+            assert queue["spec"]["namespaceSelector"] == {"matchLabels": {n.TEAM_LABEL: team}}
 
 
 def test_priorities_are_the_contract_s(environment: Read) -> None:

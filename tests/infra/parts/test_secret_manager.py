@@ -46,13 +46,21 @@ def test_a_secret_is_read_by_its_roles_in_every_team_and_by_nobody_else(terrafor
     readers: dict[str, set[tuple[str, str]]] = {}
     for grant in terraform["resource"]["google_secret_manager_secret_iam_member"].values():
         assert grant["role"] == "roles/secretmanager.secretAccessor"
-        _, namespace, _, account = grant["member"].split("/subject/")[1].split("/")
         secret = grant["secret_id"].split(".")[1].removeprefix("secret-")
-        readers.setdefault(secret, set()).add((namespace, account))
+        readers.setdefault(secret, set()).add(reader(grant["member"]))
     assert readers == {
         name: {(f"team-{team}", role) for team in ("research", "support") for role in roles}
+        | {("", builds) for builds in (n.BUILD_SECRETS.get(name),) if builds}
         for name, roles in n.SECRETS.items()
     }
+
+
+def reader(member: str) -> tuple[str, str]:
+    """Namespace and Kubernetes service account; of Cloud Build's accounts no namespace."""
+    if "/subject/" not in member:
+        return "", member.removeprefix("${google_service_account.account-").removesuffix(".member}")
+    _, namespace, _, account = member.split("/subject/")[1].split("/")
+    return namespace, account
 
 
 def test_who_read_a_value_is_logged(terraform: dict[str, Any]) -> None:

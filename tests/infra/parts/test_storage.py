@@ -86,6 +86,8 @@ def test_a_team_reaches_its_own_runs_and_no_others(terraform: dict[str, Any]) ->
         if grant["member"].startswith("group:"):
             assert grant["member"] == f"group:llm-{folder.rstrip('/')}@example.com"
             assert grant["role"] == "roles/storage.objectViewer"
+        elif "account-submitter" in grant["member"]:
+            assert grant["role"] == "roles/storage.objectUser"
         else:
             assert account(grant["member"])[0] == f"team-{folder.rstrip('/')}"
 

@@ -22,11 +22,11 @@ def tiny_model(
     import transformers
     from peft import LoraConfig, get_peft_model
 
-    config = getattr(transformers, f"{family}Config")(
-        vocab_size=97, hidden_size=32, intermediate_size=48, num_hidden_layers=layers, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=8, max_position_embeddings=128, attn_implementation="eager",
-        **{"sliding_window": None, **options},
-    )  # fmt: skip
+    sizes = {
+        "vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": layers, "head_dim": 8,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128, "sliding_window": None,
+    }  # fmt: skip
+    config = getattr(transformers, f"{family}Config")(**{**sizes, **options}, attn_implementation="eager")
     torch.manual_seed(seed)
     model = getattr(transformers, f"{family}ForCausalLM")(config)
     lora = LoraConfig(r=3, lora_alpha=7, target_modules=list(targets), task_type="CAUSAL_LM")

@@ -99,8 +99,8 @@ def restarts_spent(e: Evidence) -> Found | None:
             count = f" after {restarts} restarts" if isinstance(restarts, int) and restarts else ""
             codes = ", ".join(sorted(_codes(e)))
             return found(f"The {e.stage} of {e.run} failed{count}.", condition_line(job, "Failed"), codes)
-    if e.step.get("type") == "Retry":
-        said = text(e.step.get("message")) or "No more retries left"
+    said = text(e.step.get("message"))
+    if e.step.get("type") == "Retry" and said.startswith("No more retries left"):
         codes = ", ".join(sorted(_codes(e)))
         return found(f"Every try of {e.stage} failed.", f"workflow: {e.stage}: {said}", codes)
     return None

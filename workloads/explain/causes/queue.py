@@ -154,14 +154,16 @@ def preempted_in_queue(e: Evidence) -> Found | None:
     "it starts when they are done; to go first, run the spec with resources.priority: high",
 )
 def behind_others(e: Evidence) -> Found | None:
-    if "insufficient unused quota" not in _pending(e):
+    said = _pending(e)
+    # Of a run that is not the next one Kueue says nothing: it looks at the head of the queue only.
+    if e.workload is None or not _waits(e) or (said and "insufficient unused quota" not in said):
         return None
-    mine = _priority(e.workload)
-    ahead = [each for each in e.workloads if each is not e.workload and _queued(each) and _priority(each) > mine]
+    mine = _turn(e.workload)
+    ahead = sorted((each for each in e.workloads if _queued(each) and _turn(each) < mine), key=_turn)
     if not ahead:
         return None
     names = ", ".join(_label(each) for each in ahead[:_SHOWN])
-    what = f"{len(ahead)} of the team's runs go before {e.run}, which has priority {mine}."
+    what = f"{len(ahead)} of the team's runs go before {e.run}, which has priority {_priority(e.workload)}."
     return found(what, f"before it: {names}", _line(e), *_holders(e))
 
 
@@ -263,6 +265,11 @@ def _admitted(workload: Object) -> bool:
 
 def _queued(workload: Object) -> bool:
     return not holds(workload, "QuotaReserved") and not holds(workload, "Finished")
+
+
+def _turn(workload: Object) -> tuple[int, str]:
+    """What orders a queue: priority, then age. Kubernetes' timestamps sort as texts."""
+    return -_priority(workload), text(part(workload, "metadata", "creationTimestamp"))
 
 
 def _priority(workload: Object | None) -> int:

@@ -1,8 +1,8 @@
 """Attention over documents that lie end to end in one row, each of which sees only itself.
 
-On CUDA, in 16 bits, it is torch's own flash kernel for rows of several lengths (``aten::_flash_attention_forward`` with the
-documents' starts; ``native_functions.yaml`` and ``derivatives.yaml`` of torch 2.9 and 2.11), elsewhere scaled dot
-product attention, one document after the other. Heads of keys and values may be fewer than those of queries.
+On CUDA, in 16 bits, it is torch's own flash kernel for rows of several lengths (``aten::_flash_attention_forward``
+with the documents' starts; ``native_functions.yaml`` and ``derivatives.yaml`` of torch 2.9 and 2.11), elsewhere scaled
+dot product attention, one document after the other. Heads of keys and values may be fewer than those of queries.
 """
 
 from __future__ import annotations

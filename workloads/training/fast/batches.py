@@ -70,7 +70,8 @@ class FlatBatches:
 
     def _before_padding(self, tokens: Numbers, labels: Numbers) -> NDArray[np.bool_]:
         """Plain packing marks padding as if it were text; nothing is learnt from it, and nothing comes after it."""
-        return (tokens != self.pad) | (labels != IGNORED)
+        real: NDArray[np.bool_] = (tokens != self.pad) | (labels != IGNORED)
+        return real
 
 
 @dataclass(frozen=True, slots=True)

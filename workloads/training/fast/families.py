@@ -50,6 +50,11 @@ def window(attention: Any) -> int | None:
     return getattr(attention.config, "sliding_window", None) if "Mistral" in type(attention).__name__ else None
 
 
+def active_adapters(module: Any) -> list[str]:
+    """The adapters that a linear layer adds to its base; none where it is no LoRA layer."""
+    return [name for name in getattr(module, "active_adapters", ()) if name in module.lora_A]
+
+
 def _refuse_projection(module: Any, trained: set[int]) -> str | None:
     """Why a projection cannot be computed by hand; adds the ids of its trained parameters to `trained`."""
     from peft.tuners.lora import Linear as LoraLinear
@@ -61,8 +66,9 @@ def _refuse_projection(module: Any, trained: set[int]) -> str | None:
         if reason:
             return reason
         base = module.get_base_layer()
-        name = module.active_adapters[0]
-        trained.update({id(module.lora_A[name].weight), id(module.lora_B[name].weight)})
+        trained.update(
+            id(factors[name].weight) for name in active_adapters(module) for factors in (module.lora_A, module.lora_B)
+        )
     else:
         return f"a {type(module).__module__}.{type(module).__name__} is not known"
     if type(base) is not nn.Linear:
@@ -75,14 +81,16 @@ def _refuse_projection(module: Any, trained: set[int]) -> str | None:
 
 
 def _refuse_lora(module: Any) -> str | None:
-    names = module.active_adapters
-    if len(names) != 1 or names[0] not in module.lora_A:
-        return f"{len(names)} LoRA adapters are active at once"
-    name = names[0]
+    names = active_adapters(module)
     if module.merged:
         return "its LoRA adapter is merged"
     if module.disable_adapters:
         return "its LoRA adapter is disabled"
+    if len(names) > 1:
+        return f"{len(names)} LoRA adapters are active at once"
+    if not names:
+        return None
+    name = names[0]
     if name in module.lora_variant or module.use_dora.get(name):
         return "DoRA and other LoRA variants need the whole weight"
     if getattr(module.lora_dropout[name], "p", 0.0):
@@ -101,10 +109,10 @@ def _refuse_rest(layer: nn.Module, family: str, trained: set[int]) -> str | None
             return f"{name.rpartition('.')[2]} has a bias"
     for name in _NORMS:
         parent, _, leaf = name.rpartition(".")
-        norm = getattr(layer.get_submodule(parent), leaf, None)
+        norm: Any = getattr(layer.get_submodule(parent), leaf, None)
         if norm is None:
             continue
-        if type(norm).__name__ not in (f"{family}RMSNorm", "LigerRMSNorm") or getattr(norm, "offset", 0):
+        if type(norm).__name__ not in (f"{family}RMSNorm", "LigerRMSNorm") or getattr(norm, "offset", False):
             return f"{leaf} is a {type(norm).__name__}"
     dtypes = {p.dtype for p in layer.parameters() if id(p) not in trained and p.ndim == 2}
     if len(dtypes) != 1:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from enum import IntEnum
 from types import MethodType
 from typing import Any
 
@@ -20,6 +19,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from workloads.training.fast.attention import Documents, attend
 from workloads.training.fast.head import loss_of, loss_of_logits
 from workloads.training.fast.lora_linear import replace_linears
+from workloads.training_config.levels import Level, Refusal
 
 ATTENTION = "documents"
 """The name under which transformers knows the attention over flat rows."""
@@ -29,23 +29,6 @@ _PLAIN_HEADS = {"llama", "mistral", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", 
 """Model types whose logits are the head of the last hidden states and no more (modeling_*.py, transformers 5.5)."""
 
 _in_flat_row: ContextVar[bool] = ContextVar("in_flat_row", default=False)
-
-
-class Level(IntEnum):
-    """How much of a training step is tunery's; each contains the one before. See :mod:`workloads.training.fast`."""
-
-    PLAIN = 0
-    FLAT = 1
-    LORA = 2
-    LAYER = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A level that a model does not allow, wholly or for a part of it, and why."""
-
-    level: Level
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,4 +170,4 @@ def _attention(
     device = query.device.type
     kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
     rows = [each[0].transpose(0, 1).to(kind) for each in (query, key, value)]
-    return attend(*rows, documents, scaling, sliding_window)[None], None  # type: ignore[call-arg, arg-type]
+    return attend(*rows, documents, scaling, sliding_window)[None], None  # type: ignore[call-arg]

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from workloads.training.fast import reference
-from workloads.training.fast.attention import Documents, attend_backward, attend_forward
-from workloads.training.fast.families import FAMILIES, decoder_layers, refuse_layer, window
-from workloads.training.fast.packed import Lora, Projection
+from workloads.training.fast import layer_attention, reference
+from workloads.training.fast.attention import Documents
+from workloads.training.fast.families import FAMILIES, active_adapters, decoder_layers, refuse_layer, window
+from workloads.training.fast.packed import Factors, Lora, Projection
 from workloads.training.fast.reference import HeadNorm
 
 
@@ -47,8 +47,8 @@ def replace_layers(model: nn.Module, lean: bool = True) -> None:
     stay. The frozen weights move into buffers shared with the LoRA factors, so do this once the model is on its device.
 
     Args:
-        lean: make the rotated heads and the gated activation again in the backward pass. Keeping them instead takes
-            2 (heads + kv_heads) head_dim + 2 intermediate bytes a token and layer in bf16.
+        lean: make the rotated heads again in the backward pass. Keeping them takes 2 (heads + kv_heads) head_dim
+            bytes a token and layer in bf16. Norms and the gated activation are never kept.
     """
     layers = decoder_layers(model)
     for layer in layers:
@@ -97,18 +97,18 @@ class HandWritten:
             window=window(attention),
             lean=lean,
         )
+        self._factors = Factors(self._parts.projections)
         self._parameters = [parameter for each in self._parts.projections for parameter in each.parameters]
         modules = [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
         modules += [mlp.gate_proj, mlp.up_proj, mlp.down_proj]
-        self._adapted = [(module, module.active_adapters) for module in modules if hasattr(module, "lora_A")]
+        self._adapted = [(module, active_adapters(module)) for module in modules if hasattr(module, "lora_A")]
 
     def __call__(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         documents = kwargs.get("documents")
         rotation = kwargs.get("position_embeddings")
         if documents is None or rotation is None or not self._applies(hidden_states, kwargs):
             return self._before(hidden_states, *args, **kwargs)
-        for projection in self._parts.projections:
-            projection.prepare()
+        self._factors()
         cos, sin = (part[0].contiguous() for part in rotation)
         return _Layer.apply(hidden_states, cos, sin, documents, self._parts, self._norms(), *self._parameters)
 
@@ -119,7 +119,7 @@ class HandWritten:
         if kwargs.get("output_attentions") or (kwargs.get("past_key_values") is not None and not self._layer.training):
             return False
         return all(
-            not module.disable_adapters and not module.merged and module.active_adapters == names
+            not module.disable_adapters and not module.merged and active_adapters(module) == names
             for module, names in self._adapted
         )
 
@@ -150,7 +150,7 @@ class _Layer(torch.autograd.Function):  # type: ignore[misc]  # mypy does not fo
         documents: Documents,
         parts: Parts,
         norms: _Norms,
-        *parameters: Tensor,  # noqa: ARG004  # so that autograd sees them; `prepare` has copied them
+        *parameters: Tensor,  # noqa: ARG004  # so that autograd sees them; they are in the buffers
     ) -> Tensor:
         with torch.autocast(hidden_states.device.type, enabled=False):
             ops = _kernels(hidden_states)
@@ -160,25 +160,25 @@ class _Layer(torch.autograd.Function):  # type: ignore[misc]  # mypy does not fo
 
             buffer = parts.qkv.input_buffer(rows)
             inverse_1 = ops.rms_norm(hidden, norms.first, norms.eps, buffer[:, : parts.qkv.width])
+            low_1 = parts.qkv.fill(buffer)
             qkv = parts.qkv.forward(buffer)
-            low_1 = parts.qkv.hidden(buffer)
             turned = ops.rotate(qkv, cos, sin, heads, kv_heads, norms.head)
             value = qkv.view(rows, -1, parts.head_dim)[:, heads + kv_heads :]
-            attended, kept = attend_forward(
-                turned[:, :heads], turned[:, heads:], value, documents, parts.scaling, parts.window
-            )
             joined = parts.out.input_buffer(rows)
-            joined[:, : parts.out.width].copy_(attended.reshape(rows, -1))
+            kept = layer_attention.forward(
+                turned[:, :heads], turned[:, heads:], value, documents, parts.scaling, parts.window,
+                joined[:, : parts.out.width].unflatten(1, (heads, -1)),
+            )  # fmt: skip
+            parts.out.fill(joined)
             middle = parts.out.forward(joined, hidden)
 
             buffer = parts.gate_up.input_buffer(rows)
             inverse_2 = ops.rms_norm(middle, norms.second, norms.eps, buffer[:, : parts.gate_up.width])
+            low_2 = parts.gate_up.fill(buffer)
             gate_up = parts.gate_up.forward(buffer)
-            low_2 = parts.gate_up.hidden(buffer)
             buffer = parts.down.input_buffer(rows)
-            ops.gated(gate_up, buffer[:, : parts.down.width])
+            low_3 = ops.gated(gate_up, parts.down.a, parts.down.rank, buffer)
             result = parts.down.forward(buffer, middle)
-            low_3 = parts.down.hidden(buffer) if parts.lean else buffer
 
             ctx.documents, ctx.parts, ctx.norms = documents, parts, norms
             ctx.save_for_backward(
@@ -195,21 +195,22 @@ class _Layer(torch.autograd.Function):  # type: ignore[misc]  # mypy does not fo
          turned, *kept) = ctx.saved_tensors  # fmt: skip
         ops = _kernels(hidden)
         rows = hidden.shape[0]
-        heads, kv_heads, width = parts.heads, parts.kv_heads, parts.down.width
+        heads, kv_heads = parts.heads, parts.kv_heads
         with torch.autocast(hidden.device.type, enabled=False):
             last = parts.down.output_buffer(rows)
             last[:, : parts.down.height].copy_(grad_output[0])
             parts.down.backward_hidden(last)
             grad = parts.down.backward_input(last)
             wide = parts.gate_up.output_buffer(rows)
-            active = hidden.new_empty(rows, width) if parts.lean and parts.down.pad else None
-            ops.gated_backward(grad, gate_up, wide[:, : parts.gate_up.height], active)
-            if not parts.lean:
-                active, low_3 = low_3[:, :width], low_3[:, width:]
-            grads_down = parts.down.backward_factors(last, active, low_3)
+            a_down, b_gate_up = ops.gated_backward(
+                grad, gate_up, last[:, parts.down.height :], low_2, (parts.down.rank, parts.gate_up.rank),
+                wide[:, : parts.gate_up.height],
+            )  # fmt: skip
+            grads_down = parts.down.split(a_down, parts.down.grad_b(last, low_3))
             parts.gate_up.backward_hidden(wide)
             grad = parts.gate_up.backward_input(wide)
-            grads_gate_up = parts.gate_up.backward_factors(wide, middle, low_2, (inverse_2, norms.second))
+            a_gate_up = parts.gate_up.grad_a(wide, middle, (inverse_2, norms.second))
+            grads_gate_up = parts.gate_up.split(a_gate_up, b_gate_up)
             inner = parts.out.output_buffer(rows)
             residual = last[:, : parts.down.height]
             ops.rms_norm_backward(grad, middle, inverse_2, norms.second, residual, inner[:, : parts.out.height])
@@ -217,18 +218,19 @@ class _Layer(torch.autograd.Function):  # type: ignore[misc]  # mypy does not fo
             parts.out.backward_hidden(inner)
             grad = parts.out.backward_input(inner)
             attended, low = joined[:, : parts.out.width], joined[:, parts.out.width :]
-            grads_out = parts.out.backward_factors(inner, attended, low)
+            grads_out = parts.out.split(parts.out.grad_a(inner, attended), parts.out.grad_b(inner, low))
             if turned is None:
                 turned = ops.rotate(qkv, cos, sin, heads, kv_heads, norms.head)
-            grads = attend_backward(
-                grad.view(rows, heads, -1), turned[:, :heads], turned[:, heads:],
-                qkv.view(rows, -1, parts.head_dim)[:, heads + kv_heads :],
+            value = qkv.view(rows, -1, parts.head_dim)[:, heads + kv_heads :]
+            grads = layer_attention.backward(
+                grad.view(rows, heads, -1), (turned[:, :heads], turned[:, heads:], value),
                 attended.unflatten(1, (heads, -1)), tuple(kept), documents, parts.scaling, parts.window,
             )  # fmt: skip
             first = parts.qkv.output_buffer(rows)
             ops.rotate_backward(grads, qkv, cos, sin, norms.head, first[:, : parts.qkv.height])
             parts.qkv.backward_hidden(first)
-            grads_qkv = parts.qkv.backward_factors(first, hidden, low_1, (inverse_1, norms.first))
+            a_qkv = parts.qkv.grad_a(first, hidden, (inverse_1, norms.first))
+            grads_qkv = parts.qkv.split(a_qkv, parts.qkv.grad_b(first, low_1))
             grad_input = None
             if ctx.needs_input_grad[0]:
                 grad = parts.qkv.backward_input(first)
@@ -250,9 +252,8 @@ def _kernels(tensor: Tensor) -> ModuleType:
 def _projection(*modules: Any) -> Projection:
     loras: list[Lora | None] = []
     for module in modules:
-        if type(module) is nn.Linear:
-            loras.append(None)
-            continue
-        name = module.active_adapters[0]
-        loras.append(Lora(module.lora_A[name].weight, module.lora_B[name].weight, module.scaling[name]))
+        lora = None
+        for name in active_adapters(module):
+            lora = Lora(module.lora_A[name].weight, module.lora_B[name].weight, module.scaling[name])
+        loras.append(lora)
     return Projection([getattr(module, "base_layer", module) for module in modules], loras)

@@ -21,7 +21,7 @@ Weight = Callable[[torch.dtype], Tensor]
 """Gives a frozen weight, out x in, in a type."""
 
 
-class LoraLinear(torch.autograd.Function):
+class LoraLinear(torch.autograd.Function):  # type: ignore[misc]  # torch is not followed by mypy
     """The node. Its arithmetic is in autocast's type where that is on, else in the input's."""
 
     @staticmethod
@@ -54,7 +54,7 @@ class LoraLinear(torch.autograd.Function):
         return y.view(*x.shape[:-1], y.shape[-1])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         """The gradients of input, bias and adapter."""
         seen, narrow, a, b = ctx.saved_tensors
         kind = seen.dtype
@@ -111,9 +111,9 @@ def why_not(module: Any) -> str | None:
         return "the weight lies transposed (fan_in_fan_out)"
     if base.weight.requires_grad:
         return "the base weight is trained too"
-    if base.weight.is_floating_point() or type(base).__name__ == "Linear4bit":
+    if type(base) is nn.Linear or _is_4bit(base):
         return None
-    return f"the base is quantized as {type(base).__name__}, which computes in integers"
+    return f"the base computes in a way of its own ({type(base).__name__})"
 
 
 def _forward_of(module: Any) -> Callable[..., Tensor]:
@@ -135,8 +135,13 @@ def _forward_of(module: Any) -> Callable[..., Tensor]:
     return forward
 
 
+def _is_4bit(base: nn.Module) -> bool:
+    """Whether bitsandbytes holds a layer's weight in 4 bits, packed into whatever type."""
+    return type(base).__name__ == "Linear4bit"
+
+
 def _weight_of(base: Any) -> Weight:
-    if base.weight.is_floating_point():
+    if not _is_4bit(base):
         return lambda kind: base.weight.to(kind)
 
     from bitsandbytes.functional import dequantize_4bit

@@ -13,11 +13,13 @@ aligned; what is beyond the ranks is zero. The frozen weights become views of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from workloads.training.fast.reference import multiply_into_pad, product
 
 _ALIGNMENT = 64  # elements: 128 bytes of bf16, and the depth of a tile of cuBLAS's kernels
 
@@ -39,8 +41,8 @@ class Projection:
         self.width = bases[0].in_features
         self.heights = [base.out_features for base in bases]
         self.height = sum(self.heights)
-        ranks = sum(lora.a.shape[0] for lora in self.loras if lora is not None)
-        self.pad = -(-ranks // _ALIGNMENT) * _ALIGNMENT
+        self.rank = sum(lora.a.shape[0] for lora in self.loras if lora is not None)
+        self.pad = -(-self.rank // _ALIGNMENT) * _ALIGNMENT
         self._pack()
 
     @property
@@ -48,14 +50,11 @@ class Projection:
         """What is trained: A and B of each layer that has them, in order."""
         return [parameter for lora in self.loras if lora is not None for parameter in (lora.a, lora.b)]
 
-    def prepare(self) -> None:
-        """Copies the present LoRA factors into the buffer; call it before `forward`."""
+    def copies(self) -> list[tuple[Tensor, Tensor, float]]:
+        """What has to be copied into the buffer before `forward`: a factor, its place there, and a scale for it."""
         if any(base.weight.data_ptr() != where for base, where in zip(self.bases, self._pointers, strict=True)):
             self._pack()  # the model was moved, or its weights were loaded anew
-        with torch.no_grad():
-            for lora, (a, b) in zip(self._present, self._factors, strict=True):
-                a.copy_(lora.a)
-                torch.mul(lora.b, lora.scale, out=b) if lora.b.dtype == b.dtype else b.copy_(lora.b * lora.scale)
+        return self._copies
 
     def input_buffer(self, rows: int) -> Tensor:
         """An uninitialised [rows, width + pad]: write the input into its first `width` columns."""
@@ -65,18 +64,21 @@ class Projection:
         """An uninitialised [rows, height + pad]: write the output's gradient into its first `height` columns."""
         return self._buffer.new_empty(rows, self.height + self.pad)
 
+    @property
+    def a(self) -> Tensor:
+        """A of all layers as it is in the buffer, [pad, width]; zero beyond the sum of the ranks."""
+        return self._buffer[self.height :, : self.width]
+
+    def fill(self, x: Tensor) -> Tensor:
+        """Writes x A^T into the pad of an input buffer, and returns a copy that does not keep the buffer."""
+        return multiply_into_pad(x, self.a)
+
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """The output [rows, height] for an input buffer, residual included; x A^T is left in the buffer's pad."""
-        if self.pad:
-            torch.mm(x[:, : self.width], self._buffer[self.height :, : self.width].t(), out=x[:, self.width :])
+        """The output [rows, height], residual included, for an input buffer whose pad is filled."""
         weight = self._buffer[: self.height].t()
         if residual is not None:
             return torch.addmm(residual, x, weight)
         return torch.mm(x, weight) if self._bias is None else torch.addmm(self._bias, x, weight)
-
-    def hidden(self, x: Tensor) -> Tensor:
-        """The pad of an input buffer that `forward` has seen, x A^T, as a tensor that does not keep the buffer."""
-        return x[:, self.width :].clone()
 
     def backward_hidden(self, grad: Tensor) -> Tensor:
         """Fills the pad of an output buffer with s g B, and returns the pad."""
@@ -89,32 +91,32 @@ class Projection:
         """The gradient [rows, width] of the input, for an output buffer whose pad is filled."""
         return torch.mm(grad, self._buffer[:, : self.width])
 
-    def backward_factors(
-        self, grad: Tensor, x: Tensor, hidden: Tensor, normal: tuple[Tensor, Tensor] | None = None
-    ) -> list[Tensor]:
-        """The gradients of `parameters`.
+    def grad_a(self, grad: Tensor, x: Tensor, normal: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """The gradient of the rows of A in the buffer, [pad, width], fp32.
 
         Args:
             grad: an output buffer whose pad is filled.
             x: the input [rows, width]; or, with `normal`, what the input was made from.
-            hidden: x A^T [rows, pad].
             normal: 1 / rms [rows] and weight [width], where the input is the norm of x. The norm need not be made
                 again then: A's gradient is linear in it, so rows are scaled on one side and columns on the other.
         """
-        if not self.pad:
-            return []
         left = grad[:, self.height :]
-        if normal is not None:
-            left = (left * normal[0][:, None]).to(left.dtype)
-        dtype = self._present[0].a.dtype
-        grad_a = _product(left.t(), x, dtype)
-        if normal is not None:
-            grad_a = grad_a * normal[1].to(dtype)
-        grad_b = _product(grad[:, : self.height].t(), hidden, dtype)
+        if normal is None:
+            return product(left.t(), x)
+        left = (left * normal[0][:, None]).to(left.dtype)
+        return product(left.t(), x) * normal[1].float()
+
+    def grad_b(self, grad: Tensor, hidden: Tensor) -> Tensor:
+        """The gradient of the columns of s B, [height, pad], fp32; `hidden` is x A^T."""
+        return product(grad[:, : self.height].t(), hidden)
+
+    def split(self, grad_a: Tensor, grad_b: Tensor) -> list[Tensor]:
+        """The gradients of `parameters` from those of the buffer's A and s B."""
         grads = []
         for lora, (rank, row) in zip(self._present, self._places, strict=True):
             ranks = slice(rank, rank + lora.a.shape[0])
-            grads += [grad_a[ranks], grad_b[row : row + lora.b.shape[0], ranks] * lora.scale]
+            grads.append(grad_a[ranks].to(lora.a.dtype))
+            grads.append((grad_b[row : row + lora.b.shape[0], ranks] * lora.scale).to(lora.b.dtype))
         return grads
 
     def _pack(self) -> None:
@@ -124,7 +126,7 @@ class Projection:
             rank = row = 0
             self._present: list[Lora] = []
             self._places: list[tuple[int, int]] = []
-            self._factors: list[tuple[Tensor, Tensor]] = []
+            self._copies: list[tuple[Tensor, Tensor, float]] = []
             for base, lora in zip(self.bases, self.loras, strict=True):
                 rows = slice(row, row + base.out_features)
                 view = self._buffer[rows, : self.width]
@@ -136,7 +138,7 @@ class Projection:
                     b = self._buffer[rows, left : left + lora.a.shape[0]]
                     self._present.append(lora)
                     self._places.append((rank, row))
-                    self._factors.append((a, b))
+                    self._copies += [(lora.a, a, 1.0), (lora.b, b, lora.scale)]
                     rank += lora.a.shape[0]
                 row += base.out_features
         self._pointers = [base.weight.data_ptr() for base in self.bases]
@@ -151,7 +153,25 @@ class Projection:
         return torch.cat(parts)
 
 
-def _product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
-    if left.is_cuda and dtype == torch.float32 != left.dtype:
-        return torch.mm(left, right, out_dtype=dtype)
-    return torch.mm(left, right).to(dtype)
+class Factors:
+    """Brings the present LoRA factors into the buffers of projections; call it before their `forward`."""
+
+    def __init__(self, projections: Sequence[Projection]) -> None:
+        self._projections = projections
+        self._copy: Callable[[], None] | None = None
+        self._pointers: list[int] = []
+
+    def __call__(self) -> None:
+        copies = [copy for projection in self._projections for copy in projection.copies()]
+        kinds = {(source.dtype, source.is_contiguous(), source.is_cuda) for source, _, _ in copies}
+        if len(kinds) != 1 or not all(next(iter(kinds))[1:]):
+            for source, target, scale in copies:
+                target.copy_(source.detach() * scale)
+            return
+        pointers = [tensor.data_ptr() for copy in copies for tensor in copy[:2]]
+        if self._copy is None or pointers != self._pointers:
+            from workloads.training.fast.factor_kernel import Copies
+
+            sources, targets, scales = zip(*copies, strict=True)
+            self._copy, self._pointers = Copies(sources, targets, scales), pointers
+        self._copy()

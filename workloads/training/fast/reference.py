@@ -67,21 +67,60 @@ def rotate_backward(
     out.copy_(torch.cat((grad, grads[2].float()), dim=1).flatten(1))
 
 
-def gated(gate_up: Tensor, out: Tensor) -> None:
-    """Writes silu(gate) * up into out [rows, width]; gate_up is [rows, 2 width], gate first."""
+def gated(gate_up: Tensor, factor: Tensor, rank: int, out: Tensor) -> Tensor:  # noqa: ARG001  # kernels take it
+    """Writes silu(gate) * up, and its product with a narrow matrix beside it.
+
+    Args:
+        gate_up: [rows, 2 width], gate first.
+        factor: [pad, width]; its rows from `rank` on are zero.
+        rank: how many rows of `factor` are not.
+        out: [rows, width + pad].
+
+    Returns:
+        The product, [rows, pad]; it does not keep `out`.
+    """
     gate, up = gate_up.float().chunk(2, dim=-1)
-    out.copy_(functional.silu(gate) * up)
+    out[:, : factor.shape[1]].copy_(functional.silu(gate) * up)
+    return multiply_into_pad(out, factor)
 
 
-def gated_backward(grad: Tensor, gate_up: Tensor, out: Tensor, active: Tensor | None) -> None:
-    """Writes the gradient of gate_up into out [rows, 2 width] and, where it is wanted, silu(gate) * up into active."""
+def multiply_into_pad(x: Tensor, factor: Tensor) -> Tensor:
+    """Writes the product of x's first columns with factor [pad, width] into its last ones; returns a copy of it."""
+    width = factor.shape[1]
+    if x.shape[1] > width:
+        torch.mm(x[:, :width], factor.t(), out=x[:, width:])
+    return x[:, width:].clone()
+
+
+def gated_backward(
+    grad: Tensor, gate_up: Tensor, left: Tensor, low: Tensor, ranks: tuple[int, int], out: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Writes the gradient of gate_up into out [rows, 2 width], and multiplies what is at hand with narrow matrices.
+
+    Args:
+        grad: of silu(gate) * up, [rows, width].
+        gate_up: [rows, 2 width], gate first.
+        left: [rows, at least ranks[0]], of which ranks[0] columns are wanted.
+        low: [rows, at least ranks[1]], likewise.
+        ranks: see there; either may be zero.
+        out: [rows, 2 width].
+
+    Returns:
+        left' (silu(gate) * up), [ranks[0] or more, width], and out' low, [2 width, ranks[1] or more]; fp32.
+    """
     gate, up = gate_up.float().chunk(2, dim=-1)
     sigmoid = torch.sigmoid(gate)
     silu = gate * sigmoid
     upstream = grad.float()
-    if active is not None:
-        active.copy_(silu * up)
     out.copy_(torch.cat((upstream * up * (sigmoid + silu * (1 - sigmoid)), upstream * silu), dim=-1))
+    return product(left[:, : ranks[0]].t(), (silu * up).to(grad.dtype)), product(out.t(), low[:, : ranks[1]])
+
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """A product summed and kept in fp32."""
+    if left.is_cuda and left.dtype != torch.float32 and left.numel() and right.numel():
+        return torch.mm(left, right, out_dtype=torch.float32)
+    return torch.mm(left, right).float()
 
 
 def _heads(qkv: Tensor, head_dim: int) -> Tensor:

@@ -11,7 +11,8 @@ from llamafactory.train.sft import workflow
 from llamafactory.train.sft.trainer import CustomSeq2SeqTrainer
 
 from workloads.training.fast.batches import FlatBatches
-from workloads.training.fast.install import Installed, Level, install
+from workloads.training.fast.install import Installed, install
+from workloads.training_config.levels import Level, Refusal
 
 Told = Callable[[Installed], None]
 
@@ -28,7 +29,11 @@ def fast_trainer(level: Level, *, lean: bool = True, told: Told = lambda _: None
 
     class Trainer(FastTrainer):
         def __init__(self, **named: Any) -> None:
-            installed = install(named["model"], level, lean=lean)
+            reason = why_not(named["args"], named["finetuning_args"], named.get("processor"))
+            if reason is None:
+                installed = install(named["model"], level, lean=lean)
+            else:
+                installed = Installed(Level.PLAIN, (Refusal(Level.FLAT, reason),))
             told(installed)
             super().__init__(installed=installed, **named)
 
@@ -39,8 +44,35 @@ def fast_trainer(level: Level, *, lean: bool = True, told: Told = lambda _: None
         workflow.CustomSeq2SeqTrainer = CustomSeq2SeqTrainer
 
 
+def why_not(args: Any, finetuning: Any, processor: Any = None) -> str | None:
+    """Why a training cannot have flat batches, whatever its model; None when it can.
+
+    Args:
+        args: the trainer's arguments.
+        finetuning: LLaMA-Factory's.
+        processor: of a model that reads more than text.
+    """
+    reasons = (
+        (processor is not None, "the model reads more than text"),
+        (args.label_smoothing_factor, "label_smoothing_factor: the loss looks at every token's logits"),
+        (
+            finetuning.use_dft_loss or finetuning.use_eaft_loss or finetuning.use_asft_loss,
+            "another loss than cross entropy looks at every token's logits",
+        ),
+        (args.neftune_noise_alpha, "neftune_noise_alpha: the noise depends on the length of a row"),
+        (args.deepspeed, "deepspeed: it is not shown that its engines learn the same on flat rows"),
+        (args.fsdp, "fsdp: a part of each weight lies in every process"),
+        (args.torch_compile, "torch_compile: the model is compiled for rows of one length"),
+        (args.fp8, "fp8: its linear layers are of another kind"),
+        (args.n_gpu > 1, "one process drives several GPUs, and would cut the row apart: start one for each"),
+    )
+    return next((reason for applies, reason in reasons if applies), None)
+
+
 class FastTrainer(CustomSeq2SeqTrainer):  # type: ignore[misc]  # llamafactory is not followed by mypy
     """Makes flat batches for training; for evaluation too, unless that looks at logits."""
+
+    data_collator: Any
 
     def __init__(self, installed: Installed, **named: Any) -> None:
         collator = named["data_collator"]

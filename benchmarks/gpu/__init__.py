@@ -1,0 +1,1 @@
+"""Measurements on GPUs, each case in a process of its own; see ``__main__``."""

@@ -1,0 +1,1 @@
+"""A real registry of images for tests."""

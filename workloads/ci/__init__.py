@@ -1,0 +1,1 @@
+"""What continuous integration does with a push: which runs it changed, whether they may run, and sending them."""
