@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import get_args
 
-from infra.settings import Capacity, Environment, OptionalSecret
+from infra.settings import Environment
+from infra.settings_types import Capacity, OptionalSecret
 
 DOMAIN = "tunery.dev"
 COMPUTE_CLASS_LABEL = "cloud.google.com/compute-class"

@@ -1,34 +1,17 @@
 """An environment, as operations describe it in ``configs/environments/<env>.yaml``.
 
-Models are frozen and reject unknown keys; every field has a sensible default unless only the company can know it.
-What crosses fields (overlapping ranges, zones without GPUs, name lengths) is in ``settings_checks``; reading a file
-and naming its errors is in ``settings_loader``.
+Unknown keys are refused; a field has a default unless only the company can know it. What crosses fields is in
+``settings_checks``, reading a file and naming its errors in ``settings_loader``.
 """
 
 from __future__ import annotations
 
-from datetime import date
 from ipaddress import IPv4Network
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-Capacity = Literal["on-demand", "spot", "flex-start", "reservation"]
-OptionalSecret = Literal["hf-token", "wandb-key", "signing-key"]
-Severity = Literal["LOW", "MEDIUM", "HIGH", "CRITICAL"]
-
-LABEL = r"^[a-z]([a-z0-9-]*[a-z0-9])?$"
-EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
-Email = Annotated[str, Field(pattern=EMAIL, max_length=254)]
-Name = Annotated[str, Field(pattern=LABEL, max_length=20)]
-Zone = Annotated[str, Field(pattern=r"^[a-z]+-[a-z]+\d+-[a-z]$")]
-Day = Annotated[date, Field(ge=date(2024, 1, 1), lt=date(2100, 1, 1))]
-
-
-class Settings(BaseModel):
-    """A frozen model that knows all its keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+from infra.settings_types import LABEL, Capacity, Day, Email, Name, OptionalSecret, PublicKeys, Settings, Severity, Zone
 
 
 class AuthorizedNetwork(Settings):
@@ -163,15 +146,8 @@ class Artifactory(Settings):
     """The repository of the Hugging Face kind that base models come from."""
     published: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "tunery-models"
     """The generic repository that results go to."""
-    signing_keys: (
-        Annotated[
-            str,
-            Field(pattern=r"^(-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]{40,4000}-----END PUBLIC KEY-----\n?)+$"),
-        ]
-        | None
-    ) = None
-    """Public keys in PEM, one after another. Published models are signed with the secret `signing-key`, and none is
-    fetched that the owner of one of these keys has not signed; without them nothing is checked."""
+    signing_keys: PublicKeys | None = None
+    """Public keys in PEM: only what the owner of one of them has signed is fetched; all is when they are absent."""
 
 
 class Registry(Settings):

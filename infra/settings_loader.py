@@ -13,8 +13,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import ValidationError, create_model
 
 from infra.errors import Problem, SettingsError, did_you_mean
-from infra.settings import Environment, Settings
+from infra.settings import Environment
 from infra.settings_checks import check, collisions
+from infra.settings_types import Settings
 from infra.settings_yaml import Location, Source, read
 
 SUFFIX = ".yaml"

@@ -32,6 +32,7 @@ def _pool(**changes: Any) -> platform.Pool:
         "max": 1,
         "zones": ("us-central1-a",),
         "compute_class": "l4x1",
+        "queue": "l4x1",
     }
     return platform.Pool(**(values | changes))
 

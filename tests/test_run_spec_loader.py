@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workloads.errors import InputError
-from workloads.run_spec import NAME_PATTERN, default_name
-from workloads.run_spec_loader import load_run_spec
+from workloads.run_spec import NAME_PATTERN
+from workloads.run_spec_loader import default_name, load_run_spec
 
 TRAINING = {"stage": "sft", "do_train": True, "model_name_or_path": "m", "dataset": "d", "template": "qwen"}
 

@@ -6,8 +6,6 @@ Models are frozen and reject unknown keys. Paths inside a spec are relative to t
 from __future__ import annotations
 
 import math
-import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -297,9 +295,3 @@ class RunSpec(Spec):
         if self.serve is not None and self.publish is None:
             raise ValueError("serve needs publish: only a published model is served")
         return self
-
-
-def default_name(path: Path) -> str:
-    """A run name made from a file name: ``Llama3 LoRA.yaml`` -> ``llama3-lora``."""
-    name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")[:40].strip("-")
-    return name or "run"

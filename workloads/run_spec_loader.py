@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ def load_run_spec(path: Path, overrides: Sequence[str] = ()) -> ResolvedSpec:
     Raises:
         InputError: with every problem of the spec.
     """
-    from workloads.run_spec import RunSpec, default_name
+    from workloads.run_spec import RunSpec
 
     loaded = load_config(path)
     spec_keys = set(RunSpec.model_fields)
@@ -71,6 +72,12 @@ def load_run_spec(path: Path, overrides: Sequence[str] = ()) -> ResolvedSpec:
     training = _training(spec, path)
     training = apply_overrides(training, [f"{key}={_scalar(value)}" for key, value in spec.overrides.items()])
     return ResolvedSpec(spec, path, apply_overrides(training, for_training))
+
+
+def default_name(path: Path) -> str:
+    """A run name made from a file name: ``Llama3 LoRA.yaml`` -> ``llama3-lora``."""
+    name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")[:40].strip("-")
+    return name or "run"
 
 
 def _override(values: dict[str, Any], text: str) -> None:

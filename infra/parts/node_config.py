@@ -6,7 +6,8 @@ from typing import Any
 
 from infra.machines import MACHINES
 from infra.names import CAPACITY_LABEL, COMPUTE_CLASS_LABEL, POOL_LABEL, SYSTEM_POOL, Names
-from infra.settings import Capacity, Environment
+from infra.settings import Environment
+from infra.settings_types import Capacity
 
 FLEX_START_SECONDS = 7 * 24 * 3600
 """The longest that a flex-start node may live. Source: Google Cloud, About flex-start provisioning mode."""

@@ -13,7 +13,8 @@ from infra.names import SYSTEM_POOL
 from infra.parts import node_config
 from infra.parts.cluster import Cluster
 from infra.scope import Scope
-from infra.settings import Capacity, Pool
+from infra.settings import Pool
+from infra.settings_types import Capacity
 
 STANDING: tuple[Capacity, ...] = ("reservation", "on-demand")
 """Which capacity holds the nodes that always run: one that is paid for anyway, else one that stays."""

@@ -75,7 +75,8 @@ def add(scope: Scope, keys: Keys, identity: Identity) -> Storage:
             # It uploads what a run reads, and remembers up to which commit the team's runs were sent.
             _grant_folder(scope, f"runs-{team}-submitter", folder, _WRITE, identity.submitter.member)
         if team_settings.group is not None:
-            _grant_folder(scope, f"runs-{team}-group", folder, _READ, f"group:{team_settings.group}")
+            # They submit runs from their own machines, which uploads what a run reads.
+            _grant_folder(scope, f"runs-{team}-group", folder, _WRITE, f"group:{team_settings.group}")
     return Storage({"models": models, "runs": runs, "logs": logs})
 
 

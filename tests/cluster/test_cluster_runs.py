@@ -172,9 +172,8 @@ def test_a_folder_for_git_needs_nothing_but_to_be_applied(place: Place) -> None:
     answer = place.json("render", str(wanted), "--on", "kit", "--to", str(folder), "--upload")
     done = place.kubectl("apply", "--server-side", "-k", str(folder))
     assert done.returncode == 0, done.stderr
-    found = place.until(answer["id"], ended)
-    assert found["state"] == "finished"
     assert place.json("run", str(wanted), "--on", "kit")["sent"] == "attached"
+    assert place.until(answer["id"], ended)["state"] == "finished"
 
 
 def test_a_schedule_starts_runs_of_their_own(place: Place) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from infra import names as n
 from infra.names import Names
-from infra.settings import Capacity, Environment
+from infra.settings import Environment
+from infra.settings_types import Capacity
 
 LABEL = r"[a-z]([-a-z0-9]*[a-z0-9])?"
 GOOGLE_ACCOUNTS = ("nodes", "builder", "checker", "submitter")

@@ -46,14 +46,15 @@ def seen(**more: Any) -> Evidence:
 
 def failed(history: tuple[Object, ...] = (), *, stage: str = "train", message: str = "", **more: Any) -> Evidence:
     """A run that failed in a stage."""
-    kind = "Pod" if stage in ("train", "evaluate") else "Retry"
-    flow = workflow("Failed", node(stage, "Failed", kind, message))
+    flow = workflow("Failed", node(stage, "Failed", "Retry", message))
     return seen(**({"workflow": flow, "history": history} | more))
 
 
 def refused(message: str) -> Evidence:
     """A run whose training could not be made, in Argo's words."""
-    return seen(workflow=workflow("Error", node("train", "Error", message=message)))
+    tries = node("train", "Failed", "Retry", "retryStrategy.expression evaluated to false")
+    one = node("train(0)", "Failed", message=message)
+    return seen(workflow=workflow("Failed", tries | {"children": [one["id"]]}, one))
 
 
 def queued(*conditions: Object, others: tuple[Object, ...] = (), **more: Any) -> Evidence:

@@ -23,7 +23,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "run": ("run", "run", "Run a training, from base model to published model."),
     "render": ("render", "render", "Write a run's Kubernetes objects to a folder, for GitOps."),
     "list": ("list_runs", "list_runs", "List the runs on this machine, or on an environment."),
-    "status": ("status", "status", "Show where a run stands: stages, training, GPU-hours."),
+    "status": ("status", "status", "Show where a run stands: stages, training or trials, GPU-hours."),
     "why": ("why", "why", "Name the cause why a run waits or failed."),
     "logs": ("cluster_verbs", "logs", "Print what the pods of a run print."),
     "cancel": ("cluster_verbs", "cancel", "Stop a run on an environment, or remove its schedule."),

@@ -205,8 +205,14 @@ def _nodes(workflow: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
     nodes = mapping(mapping(workflow).get("status")).get("nodes")
     for node in mapping(nodes).values():
         if isinstance(node, dict) and node.get("type") in ("Pod", "Retry", "Suspend", "Skipped"):
-            found.setdefault(text(node.get("displayName")), node)
+            found.setdefault(text(node.get("displayName")), node | _last_words(node, mapping(nodes)))
     return found
+
+
+def _last_words(node: dict[str, Any], nodes: dict[str, Any]) -> dict[str, str]:
+    """The message of a step's last try: the node of all tries says only that there is no other."""
+    tries = node.get("children") or () if node.get("type") == "Retry" else ()
+    return {"message": text(mapping(nodes.get(tries[-1])).get("message"))} if tries else {}
 
 
 def _stage(

@@ -179,6 +179,9 @@ class Evidence:
     def refusals(self) -> Iterator[str]:
         """What the API server answered to those who make the run's objects."""
         yield text(self.step.get("message"))
+        tries = self.step.get("children") or () if self.step.get("type") == "Retry" else ()
+        for name in reversed(tries):  # the node of all of them says only that there is no other
+            yield text(part(self.workflow, "status", "nodes", name, "message"))
         yield text(part(self.workflow, "status", "message"))
         if not self.newest_pods or self.failed:
             for event in reversed(self.happened("FailedCreate", "JobCreationFailed", "WorkflowFailed")):

@@ -23,7 +23,7 @@ _ENOUGH_TOKENS = 7000
 and the third 2 % faster than the second."""
 _MOST_OF_MEMORY = 0.9
 """An estimate may be 5 % too low, and the driver keeps some."""
-_SHARES = {Level.PLAIN: 0.203, Level.FLAT: 0.233, Level.LORA: 0.333, Level.LAYER: 0.433}
+_SHARES = {Level.PLAIN: 0.217, Level.FLAT: 0.281, Level.LORA: 0.363, Level.LAYER: 0.461}
 """Of a card's nominal bf16 arithmetic, what a step of each level used on an H100 (Qwen3-4B, LoRA, 8k tokens)."""
 
 

@@ -18,7 +18,9 @@ from typing import Any
 from workloads.errors import Problem, TuneryError, did_you_mean
 from workloads.training_config.loader import LoadedConfig
 
-SCHEMA_FILE = Path(__file__).resolve().parents[2] / "configs" / "schemas" / "training.schema.json"
+_NAME = "training.schema.json"
+_IN_WHEEL = Path(__file__).with_name(_NAME)
+SCHEMA_FILE = _IN_WHEEL if _IN_WHEEL.exists() else Path(__file__).resolve().parents[2] / "configs" / "schemas" / _NAME
 
 _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "boolean": (bool,),

@@ -12,7 +12,8 @@ from infra.machines import MACHINES
 from infra.names import CAPACITY_LABEL, COMPUTE_CLASS_LABEL, POOL_LABEL, SYSTEM_POOL, Names
 from infra.parts import cluster, network, node_config, node_pools
 from infra.scope import Scope
-from infra.settings import Capacity, Pool
+from infra.settings import Pool
+from infra.settings_types import Capacity
 
 ENVIRONMENTS = ("dev", "staging", "prod")
 CAPACITIES: tuple[Capacity, ...] = ("spot", "flex-start", "on-demand", "reservation")

@@ -85,7 +85,7 @@ def test_a_team_reaches_its_own_runs_and_no_others(terraform: dict[str, Any]) ->
         folder = folders[grant["managed_folder"].split(".")[1]]["name"]
         if grant["member"].startswith("group:"):
             assert grant["member"] == f"group:llm-{folder.rstrip('/')}@example.com"
-            assert grant["role"] == "roles/storage.objectViewer"
+            assert grant["role"] == "roles/storage.objectUser"
         elif "account-submitter" in grant["member"]:
             assert grant["role"] == "roles/storage.objectUser"
         else:

@@ -155,11 +155,13 @@ def preempted_in_queue(e: Evidence) -> Found | None:
 )
 def behind_others(e: Evidence) -> Found | None:
     said = _pending(e)
-    # Of a run that is not the next one Kueue says nothing: it looks at the head of the queue only.
     if e.workload is None or not _waits(e) or (said and "insufficient unused quota" not in said):
         return None
     mine = _turn(e.workload)
-    ahead = sorted((each for each in e.workloads if _queued(each) and _turn(each) < mine), key=_turn)
+    # Kueue looks at the head of the queue only. A run of which it says something was there, and only one of a higher
+    # priority can have come before it since.
+    known = 1 if said else len(mine)
+    ahead = sorted((each for each in e.workloads if _queued(each) and _turn(each)[:known] < mine[:known]), key=_turn)
     if not ahead:
         return None
     names = ", ".join(_label(each) for each in ahead[:_SHOWN])
