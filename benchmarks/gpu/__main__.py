@@ -1,7 +1,8 @@
-"""``python -m benchmarks.gpu PLAN FOLDER OUT``: a plan of cases on this machine's GPU.
+"""``python -m benchmarks.gpu PLANS FOLDER OUT [SECONDS]``: a plan of cases on this machine's GPU.
 
-FOLDER holds what ``prepare`` makes; OUT gets results.jsonl, a line as soon as a case ends, and the logs. ``table``
-makes docs/gpu-figures.md from committed results. Plans: see _PLANS; each ends in time, and what did not fit is named.
+FOLDER holds what ``prepare`` makes; OUT gets results.jsonl, a line as soon as a case ends. Plans: _PLANS, several with
+commas between; what did not fit into the time is named. ``python -m benchmarks.gpu.document`` makes
+docs/gpu-figures.md from the committed results.
 """
 
 from __future__ import annotations
@@ -74,12 +75,10 @@ def tell(case: Case, answer: dict[str, Any]) -> None:
     level = answer.get("installed", "plain")
     whole = sum(step.tokens for step in block.steps) / sum(step.seconds for step in block.steps)
     losses = answer["losses"]
-    print(
-        f"{case.name:<34} {level:<6} {found.tokens_per_second:>8,.0f} tok/s whole {whole:>7,.0f} "
-        f"p50 {found.p50 * 1e3:>6.0f} ms MFU {found.mfu:.0%} {found.allocated / 2**30:5.1f}/{found.reserved / 2**30:5.1f} "
-        f"GiB loss {losses[0]:.3f}-{losses[-1]:.3f} {answer['seconds']:.0f} s {answer.get('refused') or ''}",
-        flush=True,
-    )
+    memory = f"{found.allocated / 2**30:5.1f}/{found.reserved / 2**30:5.1f} GiB"
+    ends = f"loss {losses[0]:.3f}-{losses[-1]:.3f} {answer['seconds']:.0f} s {answer.get('refused') or ''}"
+    speed = f"{found.tokens_per_second:>8,.0f} tok/s whole {whole:>7,.0f} p50 {found.p50 * 1e3:>6.0f} ms"
+    print(f"{case.name:<34} {level:<6} {speed} MFU {found.mfu:.0%} {memory} {ends}", flush=True)
 
 
 def machine() -> dict[str, Any]:
@@ -141,9 +140,8 @@ def gradients(session: Session) -> None:
     reference = Path(wanted[0].gradients or "")
     for case in wanted[1:]:
         file = Path(case.gradients or "")
-        if reference.is_file() and file.is_file():
-            session.results.add("gradients", {"case": case.name, **apart(file, reference)})
-            print(case.name, apart(file, reference), flush=True)
+        if reference.is_file() and file.is_file():  # in a fork: sums start threads, which later forks would lack
+            session.fork(f"apart {case.name}", lambda file=file: apart(file, reference), 60)  # type: ignore[misc]
 
 
 def memory(session: Session) -> None:

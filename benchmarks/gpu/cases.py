@@ -29,6 +29,7 @@ class Case:
         gradients: a file for the first step's gradients.
         young: start with LoRA's B at zero, as always; else it is drawn, so that A has gradients, too.
         profile: take a profile of two steps.
+        fp32: weights and arithmetic in fp32: what others are compared with.
         limit: seconds after which it is ended.
     """
 
@@ -41,6 +42,7 @@ class Case:
     gradients: str | None = None
     young: bool = True
     profile: bool = False
+    fp32: bool = False
     limit: float = 90.0
 
 
@@ -106,9 +108,8 @@ def train(case: Case, folder: Path, output: Path) -> dict[str, Any]:
             stack.enter_context(_profiled(told))
         Trainer.save_model = lambda *_: None  # weights that nobody wants
         run_exp(arguments(case, folder, output), callbacks=[Gradients()])
-    assert probe.block is not None
     return {
-        "block": probe.block.as_dict(),
+        "block": None if probe.block is None else probe.block.as_dict(),
         "losses": [float(loss) for loss in losses],
         "config": ARCHITECTURES[case.model],
         **told,
@@ -154,24 +155,23 @@ def _collected_losses(losses: list[Any]) -> Iterator[None]:
 def drawn_weights(case: Case) -> Iterator[None]:
     """The same weights in every case: drawn in bf16 on the device, and LoRA's factors likewise."""
     import torch
-    from llamafactory.model import loader
+    from llamafactory.model import loader, patcher
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
 
     from_config, init_adapter = AutoModelForCausalLM.from_config, loader.init_adapter
-    from_pretrained = AutoModelForCausalLM.from_pretrained
+    from_pretrained, infer_dtype = AutoModelForCausalLM.from_pretrained, patcher.infer_optim_dtype
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
     def drawn(config: Any, **named: Any) -> Any:
-        wanted = config.dtype
         config.dtype = torch.bfloat16
         torch.manual_seed(SEED)
         with torch.device(device):
             model = from_config(config, **named)
-        config.dtype = wanted
-        return model if wanted in (None, torch.bfloat16) else model.to(wanted)
+        return model.to(torch.float32) if case.fp32 else model
 
-    def loaded(config: Any, pretrained_model_name_or_path: str, **named: Any) -> Any:
+    def loaded(config: Any, **named: Any) -> Any:
         """As from a folder, whose weights are drawn."""
+        del named["pretrained_model_name_or_path"]
         kind = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
         with torch.device("meta"):
             shapes = kind(config).state_dict()
@@ -201,11 +201,13 @@ def drawn_weights(case: Case) -> Iterator[None]:
     AutoModelForCausalLM.from_config, loader.init_adapter = drawn, adapted
     if not case.stored:
         AutoModelForCausalLM.from_pretrained = loaded
+    if case.fp32:
+        patcher.infer_optim_dtype = lambda **_: torch.float32  # LLaMA-Factory takes bf16 wherever the device has it
     try:
         yield
     finally:
         AutoModelForCausalLM.from_config, loader.init_adapter = from_config, init_adapter
-        AutoModelForCausalLM.from_pretrained = from_pretrained
+        AutoModelForCausalLM.from_pretrained, patcher.infer_optim_dtype = from_pretrained, infer_dtype
 
 
 def _write_gradients(model: Any, file: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.gpu.cases import Case, arguments, drawn_weights
 
 _POLL_SECONDS = 0.005
-_OWNED = ("tokenized_path", "output_dir", "overwrite_output_dir", "model_name_or_path", "dataset_dir")
+OWNED = ("tokenized_path", "output_dir", "overwrite_output_dir", "model_name_or_path", "dataset_dir")
 
 
 def make_run(case: Case, folder: Path, base: Path, runs: Path) -> Path:
@@ -25,7 +25,7 @@ def make_run(case: Case, folder: Path, base: Path, runs: Path) -> Path:
     from workloads.stages.context import RunContext
     from workloads.stages.runner import run_stages
 
-    values = {key: value for key, value in arguments(case, folder, runs).items() if key not in _OWNED}
+    values = {key: value for key, value in arguments(case, folder, runs).items() if key not in OWNED}
     values |= {"model_name_or_path": str(base), "dataset_dir": str(folder), "output_dir": "unused"}
     name = "".join(letter if letter.isalnum() else "-" for letter in case.name)
     spec = runs / f"{name}.yaml"

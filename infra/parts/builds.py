@@ -20,7 +20,14 @@ IMAGES = "images/cloudbuild.yaml"
 CONFIGS = "configs/cloudbuild.yaml"
 CHECKS = "configs/cloudbuild.checks.yaml"
 
-IMAGE_FILES = ("images/**", "workloads/**", "requirements/**", "pyproject.toml")
+IMAGE_FILES = (
+    ".dockerignore",
+    "images/**",
+    "workloads/**",
+    "requirements/**",
+    "pyproject.toml",
+    "configs/schemas/training.schema.json",
+)
 """What goes into an image."""
 CONFIG_FILES = ("configs/training/**", "configs/runs/**", "configs/deepspeed/**")
 """What decides a run. The rest of configs/ is generated, or is Terraform's."""

@@ -174,7 +174,8 @@ class Workshop:
 
 def copied_context(folder: Path) -> Path:
     """A copy of what images are made of, which a test may change."""
-    for name in (".dockerignore", "README.md", "pyproject.toml"):
+    for name in (".dockerignore", "README.md", "pyproject.toml", "configs/schemas/training.schema.json"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     for name in ("images", "requirements", "workloads"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -224,3 +225,16 @@ def test_a_compiler_is_shipped_only_where_and_while_triton_needs_one(repository:
         for image in IMAGES
     }
     assert packages == {"stager": [""], "trainer": ["gcc libc6-dev"], "server": ["gcc libc6-dev"]}
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_what_the_wheel_is_made_of_is_copied(repository: Path, image: str) -> None:
+    """A file that the wheel takes from elsewhere in the repository is a file that the build has to have."""
+    built = tomllib.loads((repository / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    sources = {*built["packages"], *built.get("force-include", {}), "pyproject.toml", "README.md"}
+    text = (repository / "images" / image / "Dockerfile").read_text()
+    copied = {word for line in re.findall(r"^COPY (?!--)(.*) \S+$", text, re.MULTILINE) for word in line.split()}
+    assert sources <= copied
+    ignored = (repository / ".dockerignore").read_text().splitlines()
+    assert "*" in ignored
+    assert all(f"!{source}" in ignored for source in sources)

@@ -19,9 +19,13 @@ from workloads.training_config.training_plan import TrainingPlan, whole_number
 
 GB = 1_000_000_000
 _CONTEXT_BYTES = 0.8e9  # what CUDA and cuBLAS take, measured on an H100
-_SLACK, _MOST_SLACK_BYTES = 0.15, 1.8e9  # what PyTorch's allocator holds but cannot use, measured likewise
+_SLACK, _MOST_SLACK_BYTES, _MOST_LIGER_SLACK_BYTES = 0.15, 1.8e9, 1.5e9
+"""What PyTorch's allocator holds but cannot use, measured likewise (docs/gpu-figures.md)."""
+_REUSED_LOGIT_BYTES = 2.5e9
+"""Where layers are made again beside whole logits, the allocator finds no use for fp32 logits larger than this."""
 _COMMUNICATION_BYTES = 2e9  # NCCL's buffers and DeepSpeed's buckets
 _QUANTIZED_BYTES = {4: 0.516, 8: 1.002}  # a weight with its share of scales (double quantization for 4 bits)
+_FULL_RESIDUAL_BYTES = 3  # of each number of the stream between layers, where all weights are trained; measured
 _LOGIT_BYTES = 12  # 16-bit logits, fp32 log-probabilities and their fp32 gradient at the start of the backward pass
 _REWARD_LOGIT_BYTES = 6  # a reward model makes logits, too, but learns nothing from them
 
@@ -104,11 +108,18 @@ def estimate(
     }
     parts["overhead"] = (
         _CONTEXT_BYTES
-        + min(_MOST_SLACK_BYTES, _SLACK * sum(parts.values()))
+        + _slack_bytes(plan, sum(parts.values()), logits)
         + _working_bytes(shape, plan)
         + (_COMMUNICATION_BYTES if devices > 1 else 0)
     )
     return Estimate({name: round(size) for name, size in parts.items()}, total, trained, shape.exact, devices)
+
+
+def _slack_bytes(plan: TrainingPlan, used: float, logits: float) -> float:
+    if plan.liger:
+        return min(_MOST_LIGER_SLACK_BYTES, _SLACK * used)
+    unused = max(0.0, logits * 4 / _LOGIT_BYTES - _REUSED_LOGIT_BYTES) if plan.checkpointing else 0.0
+    return min(_MOST_SLACK_BYTES, _SLACK * used) + unused
 
 
 def _adapter_parameters(training: Mapping[str, Any], shape: ModelShape) -> int:
@@ -170,9 +181,21 @@ def _activation_bytes(training: Mapping[str, Any], shape: ModelShape, plan: Trai
     rows = plan.sequences * plan.tokens
     if plan.checkpointing:
         inputs = rows * (len(each) * residual + 4 * shape.hidden)
-        return inputs + max(0.0, rows * max(each) - logits)  # a layer is made again when the logits are gone
+        again = max(each) + _gradient_bytes(shape, plan)
+        return inputs + max(0.0, rows * again - logits)  # a layer is made again when the logits are gone
     learning = each[-_trained_layers(training, shape) :] if plan.method == "freeze" else each
+    if plan.method == "full":
+        rows_kept = _FULL_RESIDUAL_BYTES * shape.hidden * rows * len(learning)
+        return rows * (sum(learning) + 4 * shape.hidden) + rows_kept
     return rows * (sum(learning) + 4 * shape.hidden)
+
+
+def _gradient_bytes(shape: ModelShape, plan: TrainingPlan) -> float:
+    """Of one token, the gradients of the gated unit, which are there beside the layer that was made again."""
+    widest = max(
+        sum(m.active * m.outputs for m in layer if m.name in ("gate_proj", "up_proj")) for layer in shape.layers
+    )
+    return float(plan.compute_bytes * widest)
 
 
 def _residual_bytes(plan: TrainingPlan) -> int:
@@ -216,6 +239,11 @@ def _working_bytes(shape: ModelShape, plan: TrainingPlan) -> float:
     """Room for a matrix in 16 bits while it is used, or for two layers that ZeRO-3 has gathered."""
     if plan.zero.stage == 3:
         return 2 * plan.base_bytes * max(sum(m.parameters for m in layer) for layer in shape.layers)
+    if plan.quantization_bit == 8:
+        # bitsandbytes keeps each matrix's own 16-bit input, and makes products in 32 bits (autograd/_functions.py)
+        rows, layer = plan.sequences * plan.tokens, shape.layers[0]
+        kept = 2 * sum(m.inputs for m in layer) + 6 * max(m.outputs for m in layer)
+        return 2 * max(m.parameters for m in shape.matrices) + rows * kept
     if plan.quantization_bit is not None:
         return 2 * max(m.parameters for m in shape.matrices)
     return 0.0
