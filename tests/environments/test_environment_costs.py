@@ -27,7 +27,7 @@ def test_an_idle_environment_pays_for_the_cluster_and_the_nodes_of_its_controlle
     assert lines["system nodes"].count == 3
     assert not [what for what in lines if what.startswith("nodes of")]
     # 3 e2-standard-4 with 100 GB each, by the list: 3 * (4 * 0.03688602 + 100 * 0.11 / 730) + 0.10, keys and secrets
-    assert bill.hour.expected == pytest.approx(0.10 + 3 * (0.14754 + 0.01507) + 8 * 0.06 / 730, abs=1e-4)
+    assert bill.hour.expected == pytest.approx(0.10 + 3 * (0.14754 + 0.01507) + 10 * 0.06 / 730, abs=1e-4)
     assert bill.hour.low == bill.hour.high
 
 
