@@ -139,7 +139,7 @@ def test_memory_that_ran_out_brings_the_estimate(
     base = Path(remote.store, "models", "0" * 40)
     base.mkdir(parents=True)
     (base / "config.json").write_bytes((built_tiny_model / "config.json").read_bytes())
-    config = {"stage": "sft", "finetuning_type": "full", "per_device_train_batch_size": 8, "cutoff_len": 4096}
+    config = {"stage": "sft", "finetuning_type": "full", "per_device_train_batch_size": 64, "cutoff_len": 8192}
     record = {"base": {"revision": "0" * 40}, "training_config": config, "spec": {}}
     Path(remote.store, RUN, "run.json").write_text(json.dumps(record))
     cluster = RecordedCluster(

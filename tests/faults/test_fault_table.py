@@ -26,6 +26,7 @@ FAULTS = [
 QUICK = ("SIGTERM, in a step", "SIGKILL, in a save", "SIGKILL, in a resume", "disk full, in a save", "a second run")
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_some_rows_lose_no_more_than_a_save_interval_and_need_nobody(built_tiny_model: Path, repository: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.faults", "--quick", "--model", str(built_tiny_model), *QUICK]

@@ -149,6 +149,7 @@ def _wait_for(process: "subprocess.Popen[bytes]", ready: Callable[[], bool]) -> 
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_a_preempted_training_goes_on_in_another_pod_from_the_store(sent: Callable[..., Environment]) -> None:
     environment = sent({"max_steps": 60, "save_steps": 10, "save_total_limit": 2})

@@ -103,6 +103,7 @@ def test_answers_can_decide(make_run: MakeRun) -> None:
     assert row["metric"] == read_json(paths.evaluation)["after"]["exact_match"]
 
 
+@pytest.mark.slow
 def test_sigterm_ends_the_process_with_75_and_the_next_one_goes_on(
     make_run: MakeRun, start_run: Callable[[RunPaths], "subprocess.Popen[bytes]"]
 ) -> None:

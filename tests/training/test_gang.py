@@ -22,6 +22,7 @@ Make = Callable[..., "GangRun"]  # noqa: F821 of conftest.py
 LONG = {"max_steps": 48, "save_steps": 16}
 
 
+@pytest.mark.slow
 def test_a_stop_of_one_rank_stops_both_at_one_step_and_what_is_learnt_stays_that_of_one_process(gang_run: Make) -> None:
     run, reference = gang_run(LONG), gang_run(LONG, "reference")
     reference.train_alone()

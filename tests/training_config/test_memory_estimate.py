@@ -214,7 +214,8 @@ def test_more_work_never_needs_less_and_no_part_is_negative(training: dict[str, 
     batch = training["per_device_train_batch_size"]
     assert estimate({**training, "per_device_train_batch_size": 2 * batch}, LLAMA_1B).total >= made.total
     assert estimate({**training, "cutoff_len": 2 * training["cutoff_len"]}, LLAMA_1B).total >= made.total
-    assert estimate({**training, "disable_gradient_checkpointing": False}, LLAMA_1B).total <= made.total
+    if training["finetuning_type"] != "freeze":  # it keeps the inputs of the layers that do not learn, too
+        assert estimate({**training, "disable_gradient_checkpointing": False}, LLAMA_1B).total <= made.total
 
 
 def zero(stage: int, **more: Any) -> dict[str, Any]:
