@@ -151,6 +151,7 @@ print(json.dumps(load_dataset("org/rows", split="train")["output"][:]))
     assert result(run(artifactory, *python(code))) == ["It is 1.", "It is 2."]
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_llamafactory_trains_a_model_that_it_names_by_its_hub_name(redirecting, run, built_tiny_model, tmp_path):
     redirecting.put_model("huggingface", "org/tiny", built_tiny_model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from torch import multiprocessing
 
@@ -11,6 +12,7 @@ from tests.training.fast.layers import average_gradients, flat_row, step, tiny_m
 from workloads.training.fast import layer
 
 
+@pytest.mark.slow
 def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
     multiprocessing.spawn(average_gradients, args=(str(tmp_path),), nprocs=2)
     model = tiny_model("Qwen3")
