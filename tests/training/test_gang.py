@@ -141,6 +141,26 @@ def test_two_nodes_without_a_common_disk_train_stop_and_go_on_together(
 
 
 @pytest.mark.slow
+def test_a_node_does_not_wait_for_the_launcher_of_another_that_is_gone(
+    gang_run: Make, monkeypatch: pytest.MonkeyPatch, unused_port: int
+) -> None:
+    nodes = [gang_run(LONG, f"node-{number}") for number in range(2)]
+    common = {"TUNERY_PROCESSES": "1", "NNODES": "2", "MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
+    for name, value in (common | {"MASTER_PORT": str(unused_port)}).items():
+        monkeypatch.setenv(name, value)
+    for number, node in enumerate(nodes):
+        monkeypatch.setenv("JOB_COMPLETION_INDEX", str(number))
+        node.launch()
+    nodes[0].wait_for_step(20)
+    assert nodes[1].launcher is not None
+    nodes[1].launcher.kill()  # its rank hears of that, and all save together
+    started = time.monotonic()
+    assert nodes[0].wait() == ExitCode.PREEMPTED, nodes[0].log()
+    assert time.monotonic() - started < 60
+    assert list_checkpoints(nodes[0].paths.checkpoints)[0].step >= 20
+
+
+@pytest.mark.slow
 def test_an_elastic_training_goes_on_without_a_node_that_is_lost(
     gang_run: Make, monkeypatch: pytest.MonkeyPatch, unused_port: int
 ) -> None:
@@ -160,7 +180,9 @@ def test_an_elastic_training_goes_on_without_a_node_that_is_lost(
     launch(1, 60)
     nodes[0].wait_for_step(20)
     assert nodes[1].launcher is not None
-    nodes[1].launcher.kill()
+    lost = psutil.Process(nodes[1].launcher.pid)
+    for process in [lost, *lost.children(recursive=True)]:
+        process.kill()
     assert nodes[0].wait() == ExitCode.UNAVAILABLE, nodes[0].log()
     nodes[1].wait()
 

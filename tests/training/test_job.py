@@ -28,6 +28,14 @@ def test_all_done_gives_the_first_ranks_outputs(job: Job) -> None:
     assert job.conclude(stopped=True) == {"steps": 8, "digest": "d"}
 
 
+def test_it_is_known_when_all_ranks_of_the_node_have_ended(job: Job) -> None:
+    job.write_failure(UnavailableError.of("the node", "look"))
+    job.write_result(0, {"steps": 4})
+    assert not job.all_told()
+    job.write_failure(UnavailableError.of("a rank", "look"), 1)
+    assert job.all_told()
+
+
 def test_a_later_node_gives_the_outputs_of_its_own_first_rank(job: Job) -> None:
     later = Job(job.folder, job.entry, World(1, 3, 2, "a", 1), job.root, job.base_model, {})
     later.write_result(2, {"steps": 8})
@@ -42,6 +50,8 @@ def test_a_later_node_gives_the_outputs_of_its_own_first_rank(job: Job) -> None:
         ([Preempted.of("saved", "again"), LOST], Preempted),
         ([LOST, TuneryError(Problem("a bug", "tell us"))], TuneryError),
         ([LOST, LOST], UnavailableError),
+        ([InputError.of("bad value", "correct it"), Preempted.of("by torchrun", "again")], InputError),
+        ([TuneryError(Problem("a bug", "tell us")), Preempted.of("by torchrun", "again")], TuneryError),
     ],
 )
 def test_the_most_telling_reason_counts(job: Job, errors: list[TuneryError], expected: type[TuneryError]) -> None:

@@ -116,6 +116,10 @@ class Job:
         """The checkpoints that the launcher is reading."""
         return {Path(folder) for folder in read_json(self.folder / "held.json") or ()}
 
+    def all_told(self) -> bool:
+        """Whether every rank of this node has said how it ended."""
+        return len(list(self.folder.glob("result-[0-9]*.json"))) == self.world.processes
+
     def conclude(self, *, stopped: bool) -> dict[str, Any]:
         """What the results come to: the outputs of this node's first rank.
 
@@ -130,20 +134,24 @@ class Job:
         results = {name: value for name in names if (value := read_json(self.folder / f"result-{name}.json"))}
         failed = [value for value in results.values() if value["exit_code"] != ExitCode.OK]
         told = [value for value in failed if not value["peer_lost"]]
-        for code in (ExitCode.PREEMPTED, ExitCode.INPUT):
-            if deciding := [value for value in told if value["exit_code"] == code]:
-                raise _error(deciding[0])
+        preempted = [value for value in told if value["exit_code"] == ExitCode.PREEMPTED]
+        if stopped and preempted:
+            raise _error(preempted[0])
+        # torchrun tells the ranks of one that failed to stop: that they obeyed is not the reason.
+        reasons = [value for value in told if value not in preempted]
+        if wrong := [value for value in reasons if value["exit_code"] == ExitCode.INPUT]:
+            raise _error(wrong[0])
         silent = [int(name) for name in names[1:] if name not in results]
         if not failed and not silent:
             return dict(results[str(first)]["outputs"])
-        if told:
-            raise _error(told[0])
+        if reasons:
+            raise _error(reasons[0])
         if stopped:
             raise Preempted.of(
                 "The training was told to stop, and ended before it could save.",
                 "run it again: it continues from the newest committed checkpoint",
             )
-        raise self._killed(silent) if silent else _error(failed[0])
+        raise self._killed(silent) if silent else _error((preempted or failed)[0])
 
     def _killed(self, ranks: list[int]) -> UnavailableError:
         codes = read_json(self.folder / "exit_codes.json") or {}

@@ -29,6 +29,8 @@ from workloads.training.world import World
 
 _POLL_SECONDS = 0.05
 _GRACE_SECONDS = 30.0
+_END_SECONDS = 5.0
+"""How long torchrun may take when its ranks have ended: it waits five minutes for those of other nodes, gone or not."""
 _TORCHRUN = "workloads.training.torchrun"
 
 
@@ -105,6 +107,8 @@ def _run(job: Job, stop: StopRequest, on_checkpoint: OnCheckpoint | None) -> Non
             if stop.requested and deadline is None:
                 deadline = time.monotonic() + (grace_seconds() or _GRACE_SECONDS)
                 _stop_ranks(process)
+            if deadline is None and job.all_told():
+                deadline = time.monotonic() + _END_SECONDS
             if deadline is not None and time.monotonic() > deadline:
                 break
             try:
