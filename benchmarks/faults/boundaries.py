@@ -96,9 +96,9 @@ class Boundaries:
             return
         text = os.fsdecode(path)
         if not text.startswith("/") and isinstance(within, int) and within >= 0:
-            text = os.path.join(os.readlink(f"/proc/self/fd/{within}"), text)  # noqa: PTH115, PTH118
+            text = os.path.join(os.readlink(f"/proc/self/fd/{within}"), text)  # noqa: PTH115, PTH118 text as above
         text = os.path.abspath(text)  # noqa: PTH100 a link must stay what it is
-        if not text.startswith(self._prefix) or (kind == "mkdir" and os.path.isdir(text)):  # noqa: PTH112
+        if not text.startswith(self._prefix) or (kind == "mkdir" and os.path.isdir(text)):  # noqa: PTH112 as above
             return
         self._inside.busy = True
         try:

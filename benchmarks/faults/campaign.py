@@ -9,7 +9,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -202,9 +202,9 @@ def _keep(value: object, path: Path) -> int:
     return 0
 
 
-def _elsewhere(work: object, folder: Path) -> None:
+def _elsewhere(work: Callable[[], int], folder: Path) -> None:
     """Does it in a fork, so that this process has no threads when it is forked."""
-    if Forked(work, folder, None, {}).wait().code != 0:  # type: ignore[arg-type]
+    if Forked(work, folder, None, {}).wait().code != 0:
         raise RuntimeError(f"see {folder}.log")
 
 

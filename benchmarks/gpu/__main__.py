@@ -38,7 +38,7 @@ class Session:
         self.folder, self.out = folder, out
         self.until = time.monotonic() + seconds
         self.results = Results(out / "results.jsonl")
-        self.logs = Path("/dev/shm/tunery-gpu-logs") if Path("/dev/shm").is_dir() else out / "logs"  # noqa: S108
+        self.logs = Path("/dev/shm/tunery-gpu-logs") if Path("/dev/shm").is_dir() else out / "logs"  # noqa: S108 the machine has one user
 
     def run(self, wanted: list[Case]) -> None:
         """Runs cases, each in a fork."""

@@ -21,16 +21,17 @@ if TYPE_CHECKING:
     from workloads.training_config.memory_options import Change, Fit
 
 _MODEL_CONFIG = "config.json"
+ConfigFile = Annotated[Path, typer.Argument(help="A training config or run spec.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values that go over the config's.")
+]
+Model = Annotated[str | None, typer.Option(help="The base model: its folder, its config.json, or its name in the hub.")]
 
 
 def estimate(
-    config: Annotated[Path, typer.Argument(help="A training config or run spec.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values that go over the config's.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="The base model: its folder, its config.json, or its name in the hub.")
-    ] = None,
+    config: ConfigFile,
+    overrides: Overrides = None,
+    model: Model = None,
     accelerator: Annotated[
         str | None, typer.Option(help="Show only this one, such as l4, and how to fit on it.")
     ] = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workloads.cli.estimate import model_config, with_deepspeed_path
+from workloads.cli.estimate import ConfigFile, Model, Overrides, model_config, with_deepspeed_path
 from workloads.cli.output import console, plain_table, print_json
 
 if TYPE_CHECKING:
@@ -17,13 +17,9 @@ _MEASURED_ON = "h100"
 
 
 def tune(
-    config: Annotated[Path, typer.Argument(help="A training config or run spec.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values that go over the config's.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="The base model: its folder, its config.json, or its name in the hub.")
-    ] = None,
+    config: ConfigFile,
+    overrides: Overrides = None,
+    model: Model = None,
     accelerator: Annotated[
         str | None, typer.Option(help="Such as h100; that of the run spec, or of this machine, when absent.")
     ] = None,

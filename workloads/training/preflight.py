@@ -112,12 +112,10 @@ def gathered(store: Any, world: World, seconds: float = NODES_SECONDS) -> World:
         absent = nodes.missing(seconds, world.least_nodes, world.last_call)
         here = [number for number in range(world.nodes) if number not in absent]
         if len(here) < (world.least_nodes or world.nodes):
-            raise _missing(world, absent, seconds, {number: nodes.said(number) for number in here})
+            raise _missing(nodes, absent, seconds)
         store.set(_MEMBERS, json.dumps(here))
     elif SignIn(store, _DECISION, 1).missing(seconds + world.last_call):
-        absent = nodes.missing(0)
-        here = [number for number in range(world.nodes) if number not in absent]
-        raise _missing(world, absent, seconds, {number: nodes.said(number) for number in here})
+        raise _missing(nodes, nodes.missing(0), seconds)
     members: list[int] = json.loads(store.get(_MEMBERS))
     if world.node_rank not in members:
         raise UnavailableError.of(
@@ -129,10 +127,10 @@ def gathered(store: Any, world: World, seconds: float = NODES_SECONDS) -> World:
     return replace(world, nodes=len(members), node_rank=place, least_nodes=None)
 
 
-def _missing(world: World, absent: list[int], seconds: float, here: dict[int, str | None]) -> UnavailableError:
-    there = ", ".join(f"{number} ({host})" for number, host in here.items())
+def _missing(nodes: SignIn, absent: list[int], seconds: float) -> UnavailableError:
+    there = ", ".join(f"{number} ({nodes.said(number)})" for number in range(nodes.count) if number not in absent)
     return UnavailableError.of(
-        f"Of {world.nodes} nodes, {_numbers('node', absent)} did not arrive within {seconds:.0f} s; there are {there}.",
+        f"Of {nodes.count} nodes, {_numbers('node', absent)} did not arrive within {seconds:.0f} s; there are {there}.",
         "see why it has not started: its pod's events, or its log",
     )
 

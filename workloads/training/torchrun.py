@@ -1,8 +1,7 @@
 """torchrun, tied to the life of its launcher: ``python -m workloads.training.torchrun JOB.json``.
 
 It adds what torchrun lacks: it ends with its parent, names the nodes that are missing or begins without them, as the
-run says, and leaves the exit code of
-each rank that failed where the launcher can read it.
+run says, and leaves the exit code of each rank that failed where the launcher can read it.
 """
 
 from __future__ import annotations
